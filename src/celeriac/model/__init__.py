@@ -1,0 +1,1 @@
+"""Vocabulary: frozen values, ports, facts, clocks, ids and urls. Imports nothing else of ours."""

@@ -1,0 +1,61 @@
+"""What a worker is told, and what it needs from the app: the front builds both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from celeriac.model.policy import EnginePolicy
+from celeriac.model.ports import Backend, Broker
+from celeriac.model.run import ResultPolicy, Runnable
+
+
+class WorkerConfig(Struct, frozen=True):
+    """The settled options of one worker. Built from settings and command line; nothing is read later."""
+
+    hostname: str
+    """Node name, such as ``celery@machine``."""
+    queues: tuple[str, ...]
+    policy: EnginePolicy
+    results: ResultPolicy
+    pool: Literal["prefork", "solo"] = "prefork"
+    start: Literal["fork", "exec", "auto"] = "auto"
+    """How children are started; `auto` forks unless the app's import has started threads."""
+    app_path: str = ""
+    """What ``-A`` said; children started by exec import it again."""
+    workdir: str = ""
+    lease_s: float = 6.0
+    grace_s: float | None = 25.0
+    """How long a warm shutdown lets running tasks go on; None: as long as they take."""
+    tasks_per_child_max: int | None = None
+    memory_per_child_max_kib: int | None = None
+    loglevel: str = "WARNING"
+    logfile: str | None = None
+    log_format: str = ""
+    task_log_format: str = ""
+    redirect_stdouts: bool = True
+    redirect_stdouts_level: str = "WARNING"
+    log_color: bool | None = None
+    log_json: bool = False
+    quiet: bool = False
+    banner: str = ""
+    """Printed by the main process once the node is ready to take; composed by the command line."""
+
+
+class Home(Protocol):
+    """The app, as its worker sees it."""
+
+    def load_tasks(self) -> Mapping[str, Runnable]:
+        """Import every module the app names (`imports`, `include`, autodiscovery) and return the registry.
+        Whatever the import raises passes through."""
+        ...
+
+    def make_broker(self) -> Broker:
+        """A new, closed broker object as configured."""
+        ...
+
+    def make_backend(self) -> Backend | None:
+        """A new, closed backend object as configured; None when results are disabled."""
+        ...
