@@ -1,0 +1,82 @@
+"""Result records of one process, by task id, with a lifetime and waiters."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+from celeriac.model.message import Record
+from celeriac.model.ports import Clock
+from celeriac.model.states import SUCCESS
+
+# Expired records are also hidden when read, so the search for them need not be eager.
+_SWEEP_EACH_S = 1.0
+# A waiter looks again after this long even if nobody woke it.
+_LOOK_AGAIN_S = 1.0
+
+
+class MemoryResults:
+    """Records under the lock of the store they belong to."""
+
+    def __init__(self, lock: threading.RLock, clock: Clock) -> None:
+        self._arrived = threading.Condition(lock)
+        self._clock = clock
+        self._records: dict[str, tuple[Record, float | None]] = {}
+        self._swept_at = clock.monotonic()
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Keep each record, unless a SUCCESS is there, and wake those who wait."""
+        with self._arrived:
+            now = self._clock.monotonic()
+            for record in records:
+                if (old := self._living(record.id, now)) is None or old.state != SUCCESS:
+                    until = None if record.expires_s is None else now + record.expires_s
+                    self._records[record.id] = (record, until)
+            self._sweep(now)
+            self._arrived.notify_all()
+
+    def read(self, ids: Sequence[str]) -> list[Record | None]:
+        """Records in the order of `ids`, None where there is none."""
+        with self._arrived:
+            now = self._clock.monotonic()
+            return [self._living(task_id, now) for task_id in ids]
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Delete records; unknown ids are ignored."""
+        with self._arrived:
+            for task_id in ids:
+                self._records.pop(task_id, None)
+
+    def forget_failure(self, task_id: str) -> None:
+        """Delete the record of a task that is to run again; a SUCCESS stays."""
+        entry = self._records.get(task_id)
+        if entry is not None and entry[0].state != SUCCESS:
+            del self._records[task_id]
+
+    def wait(self, ids: Sequence[str], wait_s: float) -> list[Record]:
+        """Records of `ids` that are there, as soon as there is one; empty after `wait_s`."""
+        deadline = time.monotonic() + wait_s
+        with self._arrived:
+            while True:
+                found = [record for record in self.read(ids) if record is not None]
+                left_s = deadline - time.monotonic()
+                if found or left_s <= 0:
+                    return found
+                self._arrived.wait(min(left_s, _LOOK_AGAIN_S))
+
+    def _living(self, task_id: str, now: float) -> Record | None:
+        entry = self._records.get(task_id)
+        if entry is None:
+            return None
+        if entry[1] is not None and entry[1] <= now:
+            del self._records[task_id]
+            return None
+        return entry[0]
+
+    def _sweep(self, now: float) -> None:
+        if now - self._swept_at < _SWEEP_EACH_S:
+            return
+        self._swept_at = now
+        for task_id in [key for key, (_, until) in self._records.items() if until is not None and until <= now]:
+            del self._records[task_id]
