@@ -1,0 +1,34 @@
+"""Today's exceptions from the size budgets. This file only shrinks: an entry that is no longer needed fails the test,
+and a number may be lowered, never raised. Each entry says why it is here."""
+
+from __future__ import annotations
+
+MODULE_LINES: dict[str, int] = {}
+"""Module name -> lines allowed, where it is more than 400."""
+
+FUNCTION_LINES: dict[str, int] = {}
+"""`module:function` -> lines allowed, where it is more than 60."""
+
+PARAMETERS: dict[str, int] = {}
+"""`module:function` -> parameters allowed, where it is more than 7."""
+
+UNDOCUMENTED: dict[str, str] = {
+    **{
+        f"celeriac.model.ports:{name}": "a one-line verb of a port that has no suite yet"
+        for name in (
+            "Backend.facts",
+            "Kv.get_many",
+            "Kv.set",
+            "Kv.delete_many",
+            "Kv.scan",
+            "KvAtomic.add_if_absent",
+            "KvAtomic.incr",
+            "KvAtomic.compare_and_set",
+        )
+    },
+    **{
+        f"celeriac.model.run:Runnable.{name}": "a hook of tasks; the contract stands at the task class"
+        for name in ("after_return", "before_start", "on_failure", "on_retry", "on_success")
+    },
+}
+"""`module:name` -> why it has no docstring."""
