@@ -21,7 +21,7 @@ Priority = Union[int, PriorityName, None]
 message without a priority stands at ``normal``."""
 
 
-class Message(Struct, frozen=True, gc=False):
+class Message(Struct, frozen=True, gc=False, array_like=True):
     """One encoded task message, as a broker stores and hands it over.
 
     A broker never looks inside `headers` and `body`. What it needs to place the message stands
@@ -70,18 +70,18 @@ class Delivery(Struct, frozen=True, gc=False):
     """True if somebody cancelled the task: it must not run."""
 
 
-class Ack(Struct, frozen=True, gc=False, tag="ack"):
+class Ack(Struct, frozen=True, gc=False, tag="ack", array_like=True):
     """Done with: the message leaves the broker."""
 
 
-class Release(Struct, frozen=True, gc=False, tag="release"):
+class Release(Struct, frozen=True, gc=False, tag="release", array_like=True):
     """Back to its queue, deliverable after `after_s` seconds; `crashed` counts one crash."""
 
     after_s: float = 0.0
     crashed: bool = False
 
 
-class Bury(Struct, frozen=True, gc=False, tag="bury"):
+class Bury(Struct, frozen=True, gc=False, tag="bury", array_like=True):
     """To the dead letters, with a reason.
 
     `parked` marks a message that waits for code that knows its task name: it is not failed, and is
@@ -95,7 +95,7 @@ class Bury(Struct, frozen=True, gc=False, tag="bury"):
 Verdict = Union[Ack, Release, Bury]
 
 
-class Record(Struct, frozen=True, gc=False):
+class Record(Struct, frozen=True, gc=False, array_like=True):
     """One result record, encoded, for a backend to keep under the task id.
 
     A record in state SUCCESS is final: a backend ignores later writes for that id until it is

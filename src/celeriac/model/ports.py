@@ -140,8 +140,9 @@ class Pollable(Protocol):
         published (empty `queues`: stop listening). None if no bell can be had: then poll alone."""
         ...
 
-    def heard(self) -> None:
-        """Clear the descriptor; call it before looking."""
+    def heard(self) -> bool:
+        """Clear the descriptor; call it before looking. False if another listener was faster: nothing to
+        look for."""
         ...
 
     def changed(self) -> bool:

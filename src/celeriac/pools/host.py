@@ -1,0 +1,241 @@
+"""A child's side: take jobs from the node, run them one by one, answer each before beginning the next.
+
+Two sockets lead to the node. Jobs and outcomes go over *data*; recalls come over *control*, where a thread
+answers them while the main thread is inside a task. Whoever takes a job from the waiting list does so under
+one lock, so a job is begun or given back, never both.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from msgspec import Struct
+
+from celeriac.model.errors import SoftTimeLimitExceeded
+from celeriac.model.message import Message, Record, Verdict
+from celeriac.pools.marks import Marks
+from celeriac.wire.frames import Back, Done, FrameReader, Hello, JobFrame, Jobs, Keep, Leave, RecallJobs, pack
+
+_RECEIVE_BYTES = 1 << 18
+SOFT_SIGNAL = signal.SIGUSR1
+"""Tells a child to look whether its present job was asked to stop softly."""
+
+
+class Performed(Struct, frozen=True, gc=False):
+    """What became of one job, encoded: the part of `Done` that the performer knows."""
+
+    state: str
+    verdict: Verdict
+    runtime_s: float = 0.0
+    records: tuple[Record, ...] = ()
+    follow_ups: tuple[Message, ...] = ()
+
+
+Performer = Callable[[JobFrame, Callable[[Record], None]], Performed]
+"""Runs one job; the second argument writes a record at once (STARTED). Raises only what must end the process."""
+
+
+class Allowance(Struct, frozen=True, gc=False):
+    """How much one child may do before a fresh one takes over; None is unlimited."""
+
+    tasks_max: int | None = None
+    memory_max_kib: int | None = None
+
+
+class Host:
+    """Runs jobs on the calling thread until told to leave.
+
+    :param child: number of this child, its record in `marks`
+    :param data: stream socket for jobs and outcomes
+    :param control: stream socket for recalls
+    """
+
+    def __init__(  # noqa: PLR0913 - everything a child has; built in one place
+        self,
+        child: int,
+        data: socket.socket,
+        control: socket.socket,
+        marks: Marks,
+        perform: Performer,
+        allowance: Allowance,
+    ) -> None:
+        self._child = child
+        self._data = data
+        self._control = control
+        self._marks = marks
+        self._perform = perform
+        self._allowance = allowance
+        self._reader = FrameReader(from_child=False)
+        self._waiting: deque[JobFrame] = deque()
+        self._lock = threading.Lock()
+        self._send_lock = threading.Lock()
+        self._leaving = False
+        self._pid = os.getpid()
+        self._seq = 0
+        self._count = 0
+
+    def serve(self, *, soft_signal: bool = True) -> None:
+        """Say hello and run jobs until the node says leave, closes the socket, or the allowance is used up."""
+        if soft_signal:
+            signal.signal(SOFT_SIGNAL, self._on_soft_signal)
+        listener = threading.Thread(target=self._listen, name="recalls", daemon=True)
+        listener.start()
+        self._send(Hello(self._pid))
+        while True:
+            job = self._next()
+            if job is None:
+                break
+            if self._run(job):
+                break
+        self._give_back(None)
+
+    def interrupt_running(self, seq: int) -> bool:
+        """True if `seq` is the job that runs now (for pools that interrupt by exception)."""
+        return self._seq == seq
+
+    def _next(self) -> JobFrame | None:
+        """The next job; blocks. None when it is time to leave."""
+        poller: Any = None
+        while True:
+            with self._lock:
+                if self._leaving:
+                    return None
+                if self._waiting:
+                    return self._waiting.popleft()
+            if poller is None:
+                # No job in hand: this child is idle, and says so.
+                self._marks.clear(self._child)
+                poller = select.poll()
+                poller.register(self._data, select.POLLIN)
+            poller.poll(1000)
+            with self._lock:
+                if not self._receive():
+                    return None
+
+    def _receive(self) -> bool:
+        """Move what the node sent to the waiting list; False when the node is gone. Under the lock."""
+        try:
+            data = self._data.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        if not data:
+            return False
+        for frame in self._reader.feed(data):
+            if isinstance(frame, Jobs):
+                self._waiting.extend(frame.jobs)
+        return True
+
+    def _run(self, job: JobFrame) -> bool:
+        """Run one job and answer; True if this child ends after it."""
+        self._marks.begin(self._child, job.key, job.seq, time.monotonic_ns())
+        try:
+            self._seq = job.seq
+            performed = self._perform(job, self._keep)
+        except SoftTimeLimitExceeded as exc:
+            # The signal arrived between the body and the end of its book-keeping.
+            late = JobFrame(
+                seq=job.seq, key=job.key, message=job.message, attempt=job.attempt, crashes=job.crashes,
+                redelivered=job.redelivered, conclude=("FAILURE", "SoftTimeLimitExceeded", exc.args),
+            )
+            self._seq = 0
+            performed = self._perform(late, self._keep)
+        self._seq = 0
+        if os.getpid() != self._pid:
+            # The task forked and the copy came back to us: its outcome is the original's business.
+            os._exit(0)
+        self._count += 1
+        retiring = self._is_used_up()
+        if retiring:
+            self._give_back(None)
+        self._send(
+            Done(
+                job.seq, performed.state, performed.verdict, performed.runtime_s, performed.records,
+                performed.follow_ups, retiring,
+            )
+        )
+        return retiring
+
+    def _is_used_up(self) -> bool:
+        allowance = self._allowance
+        if allowance.tasks_max is not None and self._count >= allowance.tasks_max:
+            return True
+        return allowance.memory_max_kib is not None and resident_kib() > allowance.memory_max_kib
+
+    def _keep(self, record: Record) -> None:
+        self._send(Keep(record))
+
+    def _send(self, frame: Hello | Done | Keep | Back) -> None:
+        data = pack(frame)
+        with self._send_lock:
+            self._data.sendall(data)
+
+    def _listen(self) -> None:
+        """The thread that answers recalls, also while the main thread is inside a task."""
+        reader = FrameReader(from_child=False)
+        while True:
+            try:
+                data = self._control.recv(_RECEIVE_BYTES)
+            except OSError:
+                return
+            if not data:
+                return
+            for frame in reader.feed(data):
+                if isinstance(frame, RecallJobs):
+                    self._give_back(frozenset(frame.seqs))
+                elif isinstance(frame, Leave):
+                    with self._lock:
+                        self._leaving = True
+                    self._give_back(None)
+                    self._wake()
+
+    def _wake(self) -> None:
+        """Get the main thread out of its wait: nothing more will come."""
+        try:
+            self._data.shutdown(socket.SHUT_RD)
+        except OSError:
+            return
+
+    def _give_back(self, wanted: frozenset[int] | None) -> None:
+        """Return those of `wanted` (all, if None) that have not begun."""
+        with self._lock:
+            self._receive()
+            back = tuple(job.seq for job in self._waiting if wanted is None or job.seq in wanted)
+            if wanted is None:
+                self._waiting.clear()
+            elif back:
+                self._waiting = deque(job for job in self._waiting if job.seq not in wanted)
+        if back:
+            try:
+                self._send(Back(back))
+            except OSError:
+                return
+
+    def _on_soft_signal(self, _signum: int, _frame: FrameType | None) -> None:
+        seq = self._seq
+        if seq and self._marks.is_asked_to_stop(self._child, seq):
+            raise SoftTimeLimitExceeded
+
+
+def resident_kib() -> int:
+    """Resident memory of this process in KiB; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
+    except OSError:
+        import resource  # noqa: PLC0415 - only where /proc is missing
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak // 1024 if sys.platform == "darwin" else peak
+
