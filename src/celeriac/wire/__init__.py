@@ -1,1 +1,1 @@
-"""wire."""
+"""Bytes <-> model: message formats, serializers, compression, result records."""

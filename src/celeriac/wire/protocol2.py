@@ -1,0 +1,271 @@
+"""Celery's message protocol 2: a `Call` to a `Message`, a `Message` to `Head` or `RequestFields`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from celeriac.model.call import Call, RequestFields
+from celeriac.model.errors import DecodeError, EncodeError
+from celeriac.model.message import Head, Message
+from celeriac.model.ports import Serializer
+from celeriac.wire import protocol1
+from celeriac.wire.compression import compress
+from celeriac.wire.extended_json import decode, encode_text
+from celeriac.wire.fields import NOT_CUSTOM_HEADERS, HeaderFields, patient_fields
+from celeriac.wire.saferepr import saferepr
+from celeriac.wire.serializers import ACCEPT_DEFAULT, JSON, load_body, serializer_named
+from celeriac.wire.times import aware, moment_of, posix_of
+
+_NO_LINKS = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
+"""The end of a JSON body whose call has no callbacks, as Celery writes it."""
+_BODY_PARTS = ("args", "kwargs", "links")
+
+_encode_fields = msgspec.json.Encoder().encode
+_decode_fields = msgspec.json.Decoder(HeaderFields).decode
+
+
+def encode_call(call: Call, serializer: Serializer | None = None) -> Message:
+    """The message that says what `call` says. `serializer` saves the look-up of `call.serializer`.
+
+    Raises EncodeError naming the argument at fault, an unknown serializer, or an unknown compression.
+    """
+    if serializer is None:
+        serializer = serializer_named(call.serializer)
+    body = _encode_body(call, serializer)
+    compression = None
+    if call.compression:
+        body, compression = compress(body, call.compression)
+    eta = call.eta
+    return Message(
+        call.id,
+        call.task,
+        call.queue,
+        _encode_headers(call, compression),
+        body,
+        serializer.content_type,
+        serializer.content_encoding,
+        call.priority,
+        None if eta is None else aware(eta).timestamp(),
+        call.reply_to,
+        encode_text(dict(call.properties)).encode("ascii") if call.properties else b"",
+    )
+
+
+def _encode_headers(call: Call, compression: str | None) -> bytes:
+    """JSON of all headers, in Celery's order."""
+    eta, expires, argsrepr, kwargsrepr = call.eta, call.expires, call.argsrepr, call.kwargsrepr
+    fields = HeaderFields(
+        "py",
+        call.task,
+        call.id,
+        call.shadow,
+        None if eta is None else eta.isoformat(),
+        None if expires is None else expires.isoformat(),
+        call.group,
+        call.group_index,
+        call.retries,
+        (call.time_limit_s, call.soft_time_limit_s),
+        call.root_id or call.id,
+        call.parent_id,
+        saferepr(call.args) if argsrepr is None else argsrepr,
+        saferepr(call.kwargs) if kwargsrepr is None else kwargsrepr,
+        call.origin,
+        call.ignore_result,
+        call.replaced_task_nesting,
+        call.stamped_headers,
+        call.stamps,
+        UNSET if compression is None else compression,
+    )
+    if not call.headers and not call.stamps:
+        try:
+            return _encode_fields(fields)
+        except ValueError:  # lone surrogates: not UTF-8, but JSON escapes can carry them
+            pass
+    headers = msgspec.structs.asdict(fields)
+    if compression is None:
+        del headers["compression"]
+    if call.headers:
+        headers.update(call.headers)
+        headers["task"], headers["id"] = call.task, call.id
+        if compression is not None:
+            headers["compression"] = compression
+    return encode_text(headers).encode("ascii")
+
+
+def _encode_body(call: Call, serializer: Serializer) -> bytes:
+    """The serialized ``[args, kwargs, links]``."""
+    args = call.args if isinstance(call.args, (list, tuple)) else tuple(call.args)
+    kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
+    try:
+        if not (call.callbacks or call.errbacks or call.chain is not None or call.chord):
+            if serializer is JSON:
+                return encode_text((args, kwargs)).encode("ascii")[:-1] + _NO_LINKS
+        links = {
+            "callbacks": call.callbacks,
+            "errbacks": call.errbacks,
+            "chain": call.chain,
+            "chord": call.chord,
+        }
+        return serializer.dumps((args, kwargs, links))
+    except EncodeError as exc:
+        raise _named(exc) from exc.__cause__
+
+
+def _named(error: EncodeError) -> EncodeError:
+    """The error with the body's three parts called by name: ``args[0]`` for ``[0][0]``."""
+    text = str(error)
+    for index, part in enumerate(_BODY_PARTS):
+        prefix = f"[{index}]"
+        if text.startswith(prefix):
+            return EncodeError(part + text[len(prefix) :])
+    return error
+
+
+def decode_head(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -> Head:
+    """What a node must know of a message. The body is decoded only for protocol 1, which has no headers.
+
+    Bodies of pickle are never decoded here, whatever `accept` says. Raises DecodeError, ContentDisallowed.
+    """
+    try:
+        fields = _decode_fields(message.headers)
+    except msgspec.DecodeError:
+        fields, _ = _read_patiently(message.headers)
+    except RecursionError:
+        raise DecodeError("headers are nested too deeply") from None
+    if fields.task is None:
+        return protocol1.decode_head(message, accept)
+    limits = fields.timelimit
+    expires = fields.expires
+    return Head(
+        fields.id or _id_of(message),
+        fields.task,
+        fields.shadow,
+        None if expires is None else posix_of(expires, "expires"),
+        fields.retries or 0,
+        None if limits is None else limits[0],
+        None if limits is None else limits[1],
+        fields.ignore_result,
+        fields.root_id,
+        fields.parent_id,
+        fields.group,
+        fields.argsrepr or "",
+        fields.kwargsrepr or "",
+    )
+
+
+def decode_request(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -> RequestFields:
+    """All that a message says, with its body decoded. Raises DecodeError, ContentDisallowed."""
+    custom: Mapping[str, Any] = {}
+    try:
+        fields = _decode_fields(message.headers)
+    except msgspec.DecodeError:
+        fields, custom = _read_patiently(message.headers)
+    except RecursionError:
+        raise DecodeError("headers are nested too deeply") from None
+    if fields.task is None:
+        return protocol1.decode_request(message, accept)
+    compression = fields.compression or None
+    body = load_body(message.body, message.content_type, message.content_encoding, compression, accept)
+    if isinstance(body, dict):
+        if "args" not in body:
+            raise DecodeError("body is a mapping without 'args'; protocol 2 wants [args, kwargs, links]")
+        fields = _hybrid(fields, body)
+        body = [body.get("args"), body.get("kwargs"), body]
+    args, kwargs, links = _body_parts(body)
+    return _request(message, fields, custom, args, kwargs, links)
+
+
+def _request(  # noqa: PLR0913
+    message: Message,
+    fields: HeaderFields,
+    custom: Mapping[str, Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    links: Mapping[str, Any],
+) -> RequestFields:
+    limits = fields.timelimit or (None, None)
+    return RequestFields(
+        id=fields.id or _id_of(message),
+        task=fields.task or "",
+        queue=message.queue,
+        args=args,
+        kwargs=kwargs,
+        eta=None if fields.eta is None else moment_of(fields.eta, "eta"),
+        expires=None if fields.expires is None else moment_of(fields.expires, "expires"),
+        priority=message.priority,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        compression=fields.compression or None,
+        retries=fields.retries or 0,
+        time_limit_s=limits[0],
+        soft_time_limit_s=limits[1],
+        root_id=fields.root_id,
+        parent_id=fields.parent_id,
+        group=fields.group,
+        group_index=fields.group_index,
+        shadow=fields.shadow,
+        argsrepr=fields.argsrepr or "",
+        kwargsrepr=fields.kwargsrepr or "",
+        origin=fields.origin or "",
+        ignore_result=fields.ignore_result,
+        replaced_task_nesting=fields.replaced_task_nesting or 0,
+        stamped_headers=fields.stamped_headers,
+        stamps=fields.stamps or {},
+        headers=custom,
+        reply_to=message.reply_to,
+        callbacks=links.get("callbacks"),
+        errbacks=links.get("errbacks"),
+        chain=links.get("chain"),
+        chord=links.get("chord"),
+        properties=decode(message.properties) if message.properties else {},
+        lang=fields.lang or "",
+    )
+
+
+def _read_patiently(data: bytes) -> tuple[HeaderFields, Mapping[str, Any]]:
+    """Typed headers, and the caller's own ones."""
+    headers = decode(data) if data else {}
+    if headers is None:
+        headers = {}
+    if not isinstance(headers, dict):
+        raise DecodeError(f"headers are a JSON {type(headers).__name__}, not an object")
+    custom = {name: value for name, value in headers.items() if name not in NOT_CUSTOM_HEADERS}
+    return patient_fields(headers), custom
+
+
+def _hybrid(fields: HeaderFields, body: Mapping[str, Any]) -> HeaderFields:
+    """Headers of protocol 2 over a body of protocol 1: where both speak, the headers are right."""
+    merged = {name: body[name] for name in HeaderFields.__struct_fields__ if name in body}
+    merged.update({name: value for name, value in msgspec.structs.asdict(fields).items() if value not in (None, UNSET)})
+    return patient_fields(merged)
+
+
+def _body_parts(body: Any) -> tuple[Sequence[Any], Mapping[str, Any], Mapping[str, Any]]:
+    """Args, kwargs and links, with null for each taken as empty. Raises DecodeError."""
+    if not isinstance(body, (list, tuple)) or len(body) != len(_BODY_PARTS):
+        raise DecodeError("body is not [args, kwargs, links]")
+    args, kwargs, links = body
+    if args is None:
+        args = []
+    elif not isinstance(args, (list, tuple)):
+        raise DecodeError(f"args are a {type(args).__name__}, not a list")
+    if kwargs is None:
+        kwargs = {}
+    elif not isinstance(kwargs, dict):
+        raise DecodeError(f"kwargs are a {type(kwargs).__name__}, not a mapping")
+    if links is None:
+        links = {}
+    elif not isinstance(links, dict):
+        raise DecodeError(f"links are a {type(links).__name__}, not a mapping")
+    return args, kwargs, links
+
+
+def _id_of(message: Message) -> str:
+    """The id that the broker knows (the correlation id, with most libraries) for a message without one."""
+    if not message.id:
+        raise DecodeError("message has no id: header 'id' is missing and so is the correlation id")
+    return message.id

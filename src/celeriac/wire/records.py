@@ -1,0 +1,186 @@
+"""Result records: Celery's meta record, to bytes and back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from msgspec import Struct, field
+
+from celeriac.model.errors import DecodeError, Retry
+from celeriac.model.message import Record
+from celeriac.model.ports import Serializer
+from celeriac.model.states import EXCEPTION_STATES, FAILURE, READY_STATES, RETRY, SUCCESS
+from celeriac.wire.exceptions import exception_from, exception_record, portable
+from celeriac.wire.extended_json import encode_text
+from celeriac.wire.serializers import ACCEPT_DEFAULT, JSON, load_body
+
+
+class Extended(Struct, frozen=True, gc=False):
+    """What ``result_extended`` adds to a record."""
+
+    name: str
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    worker: str | None = None
+    retries: int | None = None
+    queue: str | None = None
+    stamped_headers: Sequence[str] | None = None
+    stamps: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class RecordHead(Struct, frozen=True, gc=False):
+    """What records of one run have in common, whatever became of it."""
+
+    task_id: str
+    group_id: str | None = None
+    parent_id: str | None = None
+    children: Sequence[Any] | None = ()
+    """Result tuples of the tasks that this run sent; None when there was no run."""
+    extended: Extended | None = None
+    expires_s: float | None = None
+    reply_to: str = ""
+    serializer: Serializer = JSON
+
+
+class Meta(Struct, frozen=True, gc=False, kw_only=True):
+    """A decoded record. `result` is an exception where `status` is FAILURE, RETRY or REVOKED."""
+
+    task_id: str
+    status: str
+    result: Any = None
+    traceback: str | None = None
+    children: Sequence[Any] | None = None
+    date_done: str | None = None
+    """ISO 8601; older releases of Celery write it without a zone, in UTC."""
+    group_id: str | None = None
+    parent_id: str | None = None
+    name: str | None = None
+    args: Sequence[Any] | None = None
+    kwargs: Mapping[str, Any] | None = None
+    worker: str | None = None
+    retries: int | None = None
+    queue: str | None = None
+    stamped_headers: Sequence[str] | None = None
+    stamps: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def encode_success(head: RecordHead, result: Any, done_at: float) -> Record:
+    """The final record of a run that returned `result`. Raises EncodeError if it cannot be encoded."""
+    if head.serializer is JSON and head.extended is None and not head.children:
+        payload = _render_success(head, result, done_at)
+        return Record(head.task_id, SUCCESS, payload, head.expires_s, head.reply_to)
+    return _record(head, SUCCESS, result, None, done_at)
+
+
+def encode_state(head: RecordHead, state: str, meta: Any = None, done_at: float | None = None) -> Record:
+    """The record of a state that is not an exception's: STARTED, SUCCESS, or one of the user's.
+
+    Raises EncodeError if `meta` cannot be encoded.
+    """
+    return _record(head, state, meta, None, done_at)
+
+
+def encode_failure(
+    head: RecordHead,
+    exc: BaseException,
+    traceback: str | None,
+    done_at: float | None,
+    state: str = FAILURE,
+) -> Record:
+    """The record of an exception: FAILURE, REVOKED or RETRY. An exception is always representable.
+
+    For RETRY of a `Retry` the exception behind it is recorded, as Celery does.
+    """
+    if state == RETRY and isinstance(exc, Retry) and isinstance(exc.exc, BaseException):
+        exc = exc.exc
+    if head.serializer.name == "pickle":
+        return _record(head, state, portable(exc), traceback, done_at)
+    return _record(head, state, exception_record(exc, head.serializer.dumps), traceback, done_at)
+
+
+def _iso(done_at: float) -> str:
+    return datetime.fromtimestamp(done_at, timezone.utc).isoformat()
+
+
+def _render_success(head: RecordHead, result: Any, done_at: float) -> bytes:
+    """The common record by template: a fifth of the time of encoding a mapping."""
+    tail = ""
+    if head.group_id is not None:
+        tail = f'"group_id": {encode_text(head.group_id)}, '
+    if head.parent_id is not None:
+        tail += f'"parent_id": {encode_text(head.parent_id)}, '
+    children = "null" if head.children is None else "[]"
+    return (
+        f'{{"status": "SUCCESS", "result": {encode_text(result)}, "traceback": null, "children": {children}, '
+        f'"date_done": "{_iso(done_at)}", {tail}"task_id": {encode_text(head.task_id)}}}'
+    ).encode("ascii")
+
+
+def _record(head: RecordHead, state: str, result: Any, traceback: str | None, done_at: float | None) -> Record:
+    done = _iso(done_at) if done_at is not None and state in READY_STATES else None
+    meta: dict[str, Any] = {
+        "status": state,
+        "result": result,
+        "traceback": traceback,
+        "children": head.children,
+        "date_done": done,
+    }
+    if head.group_id is not None:
+        meta["group_id"] = head.group_id
+    if head.parent_id is not None:
+        meta["parent_id"] = head.parent_id
+    if head.extended is not None:
+        meta.update(_extended(head.extended))
+    meta["task_id"] = head.task_id
+    payload = head.serializer.dumps(meta)
+    return Record(head.task_id, state, payload, head.expires_s, head.reply_to, head.serializer.content_type)
+
+
+def _extended(extended: Extended) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "name": extended.name,
+        "args": extended.args,
+        "kwargs": extended.kwargs,
+        "worker": extended.worker,
+        "retries": extended.retries,
+        "queue": extended.queue,
+    }
+    if extended.stamped_headers:
+        fields["stamped_headers"] = extended.stamped_headers
+        fields.update(extended.stamps)
+    return fields
+
+
+def decode_record(record: Record, accept: Collection[str] = ACCEPT_DEFAULT) -> Meta:
+    """The meaning of a record. Raises DecodeError, ContentDisallowed, SecurityError."""
+    meta = load_body(record.payload, record.content_type, "binary", None, accept)
+    if not isinstance(meta, dict):
+        raise DecodeError(f"a result record is a {type(meta).__name__}, not a mapping")
+    status = meta.get("status")
+    if not isinstance(status, str):
+        raise DecodeError("a result record has no 'status'")
+    result = meta.get("result")
+    if status in EXCEPTION_STATES and result is not None:
+        result = exception_from(result)
+    names = meta.get("stamped_headers")
+    stamped = names if isinstance(names, (list, tuple)) else None
+    return Meta(
+        task_id=str(meta.get("task_id") or record.id),
+        status=status,
+        result=result,
+        traceback=meta.get("traceback"),
+        children=meta.get("children"),
+        date_done=meta.get("date_done"),
+        group_id=meta.get("group_id"),
+        parent_id=meta.get("parent_id"),
+        name=meta.get("name"),
+        args=meta.get("args"),
+        kwargs=meta.get("kwargs"),
+        worker=meta.get("worker"),
+        retries=meta.get("retries"),
+        queue=meta.get("queue"),
+        stamped_headers=stamped,
+        stamps={name: meta[name] for name in stamped or () if isinstance(name, str) and name in meta},
+    )
