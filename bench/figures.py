@@ -1,0 +1,216 @@
+"""The figures: each function takes one of them once; `run.py` repeats and takes medians."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.processes import cpu_s, pss_mb, rss_mb, tree
+from bench.stamp import Stamp
+from bench.systems import ROOT, System
+
+Values = dict[str, float]
+START_S = 30.0
+SETTLE_S = 1.0
+"""How long an idle worker is left alone before its memory is read."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many tasks a figure takes: many for a long look, few for a quick one."""
+
+    ours: int
+    celery: int
+
+    def of(self, system: System) -> int:
+        return self.ours if system.name == "celeriac" else self.celery
+
+
+def drain(system: System, sizes: Sizes, kind: str) -> Values:
+    """A worker on a prefilled queue: rate between the first and the last body, CPU per task of each process."""
+    n = sizes.of(system)
+    system.reset()
+    system.client(f"fill_{kind}", n)
+    stamp = Stamp(system.stamp_path)
+    stamp.reset()
+    with system.worker() as process:
+        # The CPU of the middle: past starting up, before running dry.
+        system.wait_for(stamp, n // 10, process, START_S)
+        began, pids = stamp.count(), tree(process.pid)
+        before = {pid: cpu_s(pid) for pid in pids}
+        system.wait_for(stamp, n * 9 // 10, process, n / 100)
+        ended = stamp.count()
+        spent = {pid: cpu_s(pid) - before[pid] for pid in pids}
+        system.wait_for(stamp, n, process, n / 100)
+        count, first, last, child = stamp.read()
+    per_task = {pid: seconds / (ended - began) * 1e6 for pid, seconds in spent.items()}
+    others = [pid for pid in pids if pid not in {process.pid, child}]
+    return {
+        "tasks_per_s": (count - 1) / (last - first),
+        "main_cpu_us": per_task[process.pid],
+        "child_cpu_us": per_task.get(child, 0.0),
+        "node_cpu_us": sum(per_task[pid] for pid in others),
+    }
+
+
+def drain_ignored(system: System, sizes: Sizes) -> Values:
+    """No results."""
+    return drain(system, sizes, "ignored")
+
+
+def drain_stored(system: System, sizes: Sizes) -> Values:
+    """Results stored."""
+    return drain(system, sizes, "stored")
+
+
+def _client(system: System, sizes: Sizes, command: str) -> Values:
+    n = sizes.of(system)
+    system.reset()
+    took = system.client(command, n)
+    return {"tasks_per_s": n / took["seconds"], "cpu_us": took["cpu_s"] / n * 1e6}
+
+
+def send(system: System, sizes: Sizes) -> Values:
+    """`delay()` one by one, no worker running."""
+    return _client(system, sizes, "send")
+
+
+def batch(system: System, sizes: Sizes) -> Values:
+    """`delay()` in `app.batch()`; Celery has no such thing and sends one by one."""
+    return _client(system, sizes, "batch")
+
+
+def roundtrip(system: System, sizes: Sizes) -> Values:
+    """`delay().get()` on an idle worker."""
+    system.reset()
+    with system.worker():
+        return system.client("roundtrip", sizes.of(system))
+
+
+def spawn(system: System, _sizes: Sizes) -> Values:
+    """From starting the worker to the first task's body."""
+    system.reset()
+    system.client("fill_ignored", 1)
+    stamp = Stamp(system.stamp_path)
+    stamp.reset()
+    began = time.monotonic()
+    with system.worker() as process:
+        system.wait_for(stamp, 1, process, START_S)
+    return {"ms": (stamp.read()[1] - began) * 1e3}
+
+
+def memory(system: System, _sizes: Sizes) -> Values:
+    """Shared memory counted once: an idle worker with one child that has run a task."""
+    system.reset()
+    system.client("fill_ignored", 1)
+    stamp = Stamp(system.stamp_path)
+    stamp.reset()
+    with system.worker() as process:
+        system.wait_for(stamp, 1, process, START_S)
+        time.sleep(SETTLE_S)
+        pids = tree(process.pid)
+        return {"pss_mb": sum(pss_mb(pid) for pid in pids), "processes": len(pids)}
+
+
+def delayed(system: System, sizes: Sizes) -> Values:
+    """A worker beside tasks due next week: memory and start-up against an empty store, and whether it runs any."""
+    n = sizes.of(system)
+    empty_ms, empty_mb, _ = _start_and_settle(system, 0)
+    full_ms, full_mb, ran = _start_and_settle(system, n)
+    return {
+        "tasks": n,
+        "rss_growth_mb": full_mb - empty_mb,
+        "start_ms": full_ms,
+        "start_empty_ms": empty_ms,
+        "left_early": ran - 1,
+    }
+
+
+def _start_and_settle(system: System, n: int) -> tuple[float, float, int]:
+    system.reset()
+    if n:
+        system.client("fill_eta", n)
+    system.client("fill_ignored", 1)
+    stamp = Stamp(system.stamp_path)
+    stamp.reset()
+    began = time.monotonic()
+    with system.worker() as process:
+        # Celery takes every delayed task into its memory before it comes to the one that is due.
+        system.wait_for(stamp, 1, process, START_S + n / 500)
+        started_ms = (stamp.read()[1] - began) * 1e3
+        time.sleep(3.0)
+        memory_mb = sum(rss_mb(pid) for pid in tree(process.pid))
+    return started_ms, memory_mb, stamp.count()
+
+
+def import_time(system: System, _sizes: Sizes) -> Values:
+    """`import celeriac`, inside a fresh process."""
+    code = f"import time; t = time.perf_counter(); import {system.name}; print(time.perf_counter() - t)"
+    done = subprocess.run(
+        [system.python, "-c", code], env=system.env(), capture_output=True, text=True, timeout=60, check=True
+    )
+    return {"ms": float(done.stdout) * 1e3}
+
+
+def help_time(system: System, _sizes: Sizes) -> Values:
+    """`celeriac --help`, the whole process."""
+    began = time.perf_counter()
+    subprocess.run(
+        [system.python, "-m", system.name, "--help"],
+        env=system.env(),
+        cwd=ROOT,
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    return {"ms": (time.perf_counter() - began) * 1e3}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the table."""
+
+    name: str
+    take: Callable[[System, Sizes], Values]
+    full: Sizes
+    quick: Sizes
+    goals: tuple[tuple[str, str, float], ...]
+    """(value, `<` or `>`, goal) for Celeriac."""
+    repeat: int = 5
+
+
+FIGURES = (
+    Figure(
+        "worker, results ignored",
+        drain_ignored,
+        Sizes(100_000, 8_000),
+        Sizes(20_000, 2_000),
+        (("tasks_per_s", ">", 25_000), ("node_cpu_us", "<", 15)),
+    ),
+    Figure(
+        "worker, results stored",
+        drain_stored,
+        Sizes(100_000, 8_000),
+        Sizes(20_000, 2_000),
+        (("tasks_per_s", ">", 20_000),),
+    ),
+    Figure("delay() one by one", send, Sizes(30_000, 5_000), Sizes(5_000, 1_000), (("tasks_per_s", ">", 15_000),)),
+    Figure("app.batch()", batch, Sizes(100_000, 5_000), Sizes(20_000, 1_000), (("tasks_per_s", ">", 60_000),)),
+    Figure(
+        "idle round trip", roundtrip, Sizes(2_000, 1_000), Sizes(300, 200), (("p50_ms", "<", 0.5), ("p99_ms", "<", 3.0))
+    ),
+    Figure("spawn to first body", spawn, Sizes(1, 1), Sizes(1, 1), (("ms", "<", 250),)),
+    Figure("idle memory, one child", memory, Sizes(1, 1), Sizes(1, 1), (("pss_mb", "<", 45),)),
+    Figure(
+        "tasks due next week",
+        delayed,
+        Sizes(1_000_000, 20_000),
+        Sizes(20_000, 2_000),
+        (("rss_growth_mb", "<", 5), ("left_early", "<", 1)),
+        repeat=1,
+    ),
+    Figure("import", import_time, Sizes(1, 1), Sizes(1, 1), (("ms", "<", 60),)),
+    Figure("--help", help_time, Sizes(1, 1), Sizes(1, 1), (("ms", "<", 150),)),
+)
