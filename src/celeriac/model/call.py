@@ -54,7 +54,7 @@ class Call(Struct, frozen=True, gc=False, kw_only=True):
     stamped_headers: Sequence[str] | None = None
     stamps: Mapping[str, Any] = field(default_factory=dict[str, Any])
     headers: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """The caller's own headers; they travel beside ours and cannot replace `task` and `id`."""
+    """The caller's own headers; they travel beside ours and cannot replace `task`, `id` and `compression`."""
     reply_to: str = ""
     callbacks: Sequence[Signature] | None = None
     errbacks: Sequence[Signature] | None = None

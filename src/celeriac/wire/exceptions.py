@@ -115,7 +115,7 @@ def _encodable_or_text(value: Any, encodable: Callable[[Any], object]) -> Any:
 def portable(exc: BaseException) -> BaseException:
     """The exception if it survives pickling, else a stand-in that keeps its name and text."""
     try:
-        pickle.loads(pickle.dumps(exc))  # noqa: S301 - our own bytes
+        pickle.loads(pickle.dumps(exc))  # our own bytes
     except Exception:  # noqa: BLE001 - reduce hooks and constructors are user code
         args = [saferepr(arg, _TEXT_CHARS_MAX) for arg in getattr(exc, "args", ())]
         module, name = name_of(type(exc))
@@ -154,7 +154,7 @@ def exception_from(record: Any) -> BaseException:
     message = record.get("exc_message")
     args = message if isinstance(message, (list, tuple)) else () if message is None else (message,)
     try:
-        made = cls(*args)
+        made: Any = cls(*args)
     except Exception:  # noqa: BLE001 - constructors are user code
         return Exception(f"{cls.__name__}({', '.join(saferepr(arg) for arg in args)})")
     return made if isinstance(made, BaseException) else Exception(f"{cls.__name__}{tuple(args)!r}")
@@ -173,7 +173,9 @@ def _class_of(module: str, name: str) -> type[BaseException]:
         found = space[part]
     if isinstance(found, type) and issubclass(found, BaseException):
         return found
-    raise SecurityError(f"refused a result whose exception is {module[:80]!r}.{name[:80]!r}, which is no exception class")
+    raise SecurityError(
+        f"refused a result whose exception is {module[:80]!r}.{name[:80]!r}, which is no exception class"
+    )
 
 
 @lru_cache(maxsize=256)

@@ -23,8 +23,9 @@ from celeriac.wire.culprit import blame
 from celeriac.wire.times import parse_iso
 
 _TYPE, _VALUE = "__type__", "__value__"
-_TYPE_MARK = b'"__type__"'
-_TYPE_MARK_TEXT = '"__type__"'
+TYPE_MARK = b'"__type__"'
+"""Bytes without it hold no typed value."""
+_TYPE_MARK_TEXT = TYPE_MARK.decode("ascii")
 _TYPED_KEYS = 2
 
 Encoder = Callable[[Any], tuple[str, Any]]
@@ -91,7 +92,7 @@ def _make_encoder() -> Callable[[Any], Iterable[str]]:
     if make is None:  # an interpreter without the C accelerator
         plain = json.JSONEncoder(default=_default, check_circular=False)
         return lambda value: [plain.encode(value)]
-    encode = make(None, _default, escape, None, ": ", ", ", False, False, True)  # noqa: FBT003 - the C signature
+    encode = make(None, _default, escape, None, ": ", ", ", False, False, True)  # the C signature
     return lambda value: encode(value, 0)
 
 
@@ -102,7 +103,7 @@ def encode_text(value: Any) -> str:
     """JSON text, ASCII only, with Celery's separators. Raises EncodeError naming the part at fault."""
     try:
         text = "".join(_encode_chunks(value))
-    except Exception as exc:  # noqa: BLE001 - hooks are user code and may raise anything
+    except Exception as exc:  # hooks are user code and may raise anything
         raise EncodeError(blame(value, exc, _encode_chunks, "JSON")) from exc
     if _TYPE_MARK_TEXT in text:
         _refuse_lookalikes(value)
@@ -156,7 +157,7 @@ _LOADS_ERRORS = (
 def decode(data: bytes) -> Any:
     """The value of JSON bytes in UTF-8, typed values restored. Raises DecodeError."""
     try:
-        if _TYPE_MARK not in data:
+        if TYPE_MARK not in data:
             try:
                 return _decode_fast(data)
             except (msgspec.DecodeError, ValueError):

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
-from msgspec import Struct, UnsetType, UNSET
+from msgspec import UNSET, Struct, UnsetType
 
 from celeriac.model.errors import DecodeError
 
@@ -40,7 +40,7 @@ class HeaderFields(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     replaced_task_nesting: int | None = 0
     stamped_headers: Sequence[str] | None = None
     stamps: Mapping[str, Any] | None = None
-    compression: str | None | UnsetType = UNSET
+    compression: str | UnsetType | None = UNSET
 
 
 STANDARD_HEADERS = frozenset(HeaderFields.__struct_fields__)

@@ -14,7 +14,7 @@ from celeriac.model.message import Head, Message
 from celeriac.model.ports import Serializer
 from celeriac.wire import protocol1
 from celeriac.wire.compression import compress
-from celeriac.wire.extended_json import decode, encode_text
+from celeriac.wire.extended_json import TYPE_MARK, decode, encode_text
 from celeriac.wire.fields import NOT_CUSTOM_HEADERS, HeaderFields, patient_fields
 from celeriac.wire.saferepr import saferepr
 from celeriac.wire.serializers import ACCEPT_DEFAULT, JSON, load_body, serializer_named
@@ -22,6 +22,8 @@ from celeriac.wire.times import aware, moment_of, posix_of
 
 _NO_LINKS = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 """The end of a JSON body whose call has no callbacks, as Celery writes it."""
+_OURS_ALONE = frozenset({"task", "id", "compression"})
+"""Headers that the caller's own cannot replace: with others there, the message could not be read."""
 _BODY_PARTS = ("args", "kwargs", "links")
 
 _encode_fields = msgspec.json.Encoder().encode
@@ -88,12 +90,12 @@ def _encode_headers(call: Call, compression: str | None) -> bytes:
     headers = msgspec.structs.asdict(fields)
     if compression is None:
         del headers["compression"]
-    if call.headers:
-        headers.update(call.headers)
-        headers["task"], headers["id"] = call.task, call.id
-        if compression is not None:
-            headers["compression"] = compression
-    return encode_text(headers).encode("ascii")
+    headers.update((name, value) for name, value in call.headers.items() if name not in _OURS_ALONE)
+    try:
+        return encode_text(headers).encode("ascii")
+    except EncodeError as exc:
+        text = str(exc)
+        raise EncodeError(f"headers{text}" if text.startswith("[") else f"headers: {text}") from exc.__cause__
 
 
 def _encode_body(call: Call, serializer: Serializer) -> bytes:
@@ -101,9 +103,8 @@ def _encode_body(call: Call, serializer: Serializer) -> bytes:
     args = call.args if isinstance(call.args, (list, tuple)) else tuple(call.args)
     kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
     try:
-        if not (call.callbacks or call.errbacks or call.chain is not None or call.chord):
-            if serializer is JSON:
-                return encode_text((args, kwargs)).encode("ascii")[:-1] + _NO_LINKS
+        if serializer is JSON and not (call.callbacks or call.errbacks or call.chain is not None or call.chord):
+            return encode_text((args, kwargs)).encode("ascii")[:-1] + _NO_LINKS
         links = {
             "callbacks": call.callbacks,
             "errbacks": call.errbacks,
@@ -162,6 +163,8 @@ def decode_request(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -
     custom: Mapping[str, Any] = {}
     try:
         fields = _decode_fields(message.headers)
+        if fields.stamps and TYPE_MARK in message.headers:
+            fields, custom = _read_patiently(message.headers)
     except msgspec.DecodeError:
         fields, custom = _read_patiently(message.headers)
     except RecursionError:
@@ -179,7 +182,7 @@ def decode_request(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -
     return _request(message, fields, custom, args, kwargs, links)
 
 
-def _request(  # noqa: PLR0913
+def _request(
     message: Message,
     fields: HeaderFields,
     custom: Mapping[str, Any],

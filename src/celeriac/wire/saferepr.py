@@ -72,7 +72,7 @@ _BRACKETS: dict[Any, tuple[str, str]] = {
 
 def _pieces(value: Any, depth: int, chars_max: int) -> Iterator[str]:
     """The text in parts, made only as far as they are asked for."""
-    shape = type(value).__repr__
+    shape: Any = type(value).__repr__
     brackets = _BRACKETS.get(shape)
     if brackets is None and shape is not dict.__repr__:
         yield _leaf(value, chars_max)
@@ -104,9 +104,10 @@ def _pieces(value: Any, depth: int, chars_max: int) -> Iterator[str]:
 def _leaf(value: Any, chars_max: int) -> str:
     try:
         cls = type(value)
-        if cls.__repr__ is str.__repr__ or cls.__repr__ is bytes.__repr__:
+        shape: Any = cls.__repr__
+        if shape is str.__repr__ or shape is bytes.__repr__:
             return repr(value) if len(value) <= chars_max else repr(value[:chars_max]) + "..."
-        if cls.__repr__ is int.__repr__ and value.bit_length() > _INT_BITS_MAX:
+        if shape is int.__repr__ and value.bit_length() > _INT_BITS_MAX:
             return f"<int of {value.bit_length()} bits>"
         if cls.__module__ in _SIZED_MODULES and hasattr(cls, "__len__") and len(value) > _SIZED_ITEMS_MAX:
             return f"<{cls.__name__} of {len(value)} items>"

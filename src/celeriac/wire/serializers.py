@@ -49,14 +49,14 @@ class PickleSerializer:
         """Raises EncodeError naming the part at fault."""
         try:
             return pickle.dumps(value, protocol=_PICKLE_PROTOCOL)
-        except Exception as exc:  # noqa: BLE001 - reduce hooks are user code
+        except Exception as exc:  # reduce hooks are user code
             raise EncodeError(blame(value, exc, pickle.dumps, "pickle")) from exc
 
     def loads(self, data: bytes) -> Any:
         """Raises DecodeError."""
         try:
-            return pickle.loads(data)  # noqa: S301 - only reached when the accept list names it
-        except Exception as exc:  # noqa: BLE001 - constructors are user code
+            return pickle.loads(data)  # only reached when the accept list names it
+        except Exception as exc:  # constructors are user code
             raise DecodeError(f"not a readable pickle: {type(exc).__name__}: {exc}") from exc
 
 
@@ -97,7 +97,7 @@ class MsgpackSerializer:
         """Raises EncodeError naming the part at fault."""
         try:
             return _encode_msgpack(value)
-        except Exception as exc:  # noqa: BLE001 - subclasses of plain types may raise anything
+        except Exception as exc:  # subclasses of plain types may raise anything
             raise EncodeError(blame(value, exc, _encode_msgpack, "msgpack")) from exc
 
     def loads(self, data: bytes) -> Any:
@@ -129,7 +129,7 @@ class YamlSerializer:
             raise EncodeError("serializer 'yaml' needs PyYAML; run: pip install 'celeriac[yaml]'")
         try:
             return bytes(yaml.safe_dump(value).encode("utf-8"))
-        except Exception as exc:  # noqa: BLE001 - representers meet user objects
+        except Exception as exc:  # representers meet user objects
             raise EncodeError(blame(value, TypeError(), yaml.safe_dump, "YAML")) from exc
 
     def loads(self, data: bytes) -> Any:
@@ -139,7 +139,7 @@ class YamlSerializer:
             raise DecodeError("content type 'application/x-yaml' needs PyYAML; run: pip install 'celeriac[yaml]'")
         try:
             return yaml.safe_load(data.decode("utf-8"))
-        except Exception as exc:  # noqa: BLE001 - hostile text makes the parser raise nearly anything
+        except Exception as exc:  # hostile text makes the parser raise nearly anything
             raise DecodeError(f"not valid YAML: {type(exc).__name__}: {exc}") from exc
 
 
