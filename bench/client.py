@@ -30,7 +30,7 @@ def send(tasks: Any, n: int) -> dict[str, float]:
     began, cpu = time.perf_counter(), time.process_time()
     for _ in range(n):
         tasks.stored.delay()
-    return {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
+    return {"tasks": n, "seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
 
 
 def batch(tasks: Any, n: int) -> dict[str, float]:
@@ -49,9 +49,10 @@ def fill_eta(tasks: Any, n: int) -> dict[str, float]:
 
 
 def _fill(app: Any, task: Any, n: int, options: dict[str, Any]) -> dict[str, float]:
-    for _ in range(WARM_UP if not options else 0):
+    warm_up = 0 if options else min(WARM_UP, n - 1)
+    for _ in range(warm_up):
         task.apply_async(**options)
-        n -= 1
+    n -= warm_up
     began, cpu = time.perf_counter(), time.process_time()
     left = n
     while left > 0:
@@ -59,7 +60,7 @@ def _fill(app: Any, task: Any, n: int, options: dict[str, Any]) -> dict[str, flo
             for _ in range(min(left, BATCH)):
                 task.apply_async(**options)
         left -= BATCH
-    return {"seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
+    return {"tasks": n, "seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
 
 
 def roundtrip(tasks: Any, n: int) -> dict[str, Any]:

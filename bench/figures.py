@@ -66,10 +66,9 @@ def drain_stored(system: System, sizes: Sizes) -> Values:
 
 
 def _client(system: System, sizes: Sizes, command: str) -> Values:
-    n = sizes.of(system)
     system.reset()
-    took = system.client(command, n)
-    return {"tasks_per_s": n / took["seconds"], "cpu_us": took["cpu_s"] / n * 1e6}
+    took = system.client(command, sizes.of(system))
+    return {"tasks_per_s": took["tasks"] / took["seconds"], "cpu_us": took["cpu_s"] / took["tasks"] * 1e6}
 
 
 def send(system: System, sizes: Sizes) -> Values:
@@ -146,8 +145,8 @@ def _start_and_settle(system: System, n: int) -> tuple[float, float, int]:
 
 
 def import_time(system: System, _sizes: Sizes) -> Values:
-    """`import celeriac`, inside a fresh process."""
-    code = f"import time; t = time.perf_counter(); import {system.name}; print(time.perf_counter() - t)"
+    """Importing the app class, inside a fresh process: `import celery` alone loads nothing yet."""
+    code = f"import time; t = time.perf_counter(); from {system.name} import Celery; print(time.perf_counter() - t)"
     done = subprocess.run(
         [system.python, "-c", code], env=system.env(), capture_output=True, text=True, timeout=60, check=True
     )

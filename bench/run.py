@@ -59,7 +59,7 @@ def shown(values: dict[str, Any] | None) -> str:
     if values is None:
         return "-"
     if "error" in values:
-        return f"[red]{values['error'].splitlines()[0][:60]}[/red]"
+        return f"[red]{values['error'].splitlines()[-1][:60]}[/red]"
     return "\n".join(f"{name} {value:,.{0 if value >= 1000 else 2}f}" for name, value in values["median"].items())
 
 
