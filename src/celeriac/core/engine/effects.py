@@ -6,9 +6,8 @@ from typing import Any, Literal, Union
 
 from msgspec import Struct
 
-from celeriac.model.message import Head, Message, Receipt, Record, Verdict
-
 from celeriac.core.engine.events import Arrival
+from celeriac.model.message import Head, Message, Receipt, Record, Verdict
 
 
 class Final(Struct, frozen=True, gc=False):

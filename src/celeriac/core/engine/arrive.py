@@ -1,0 +1,86 @@
+"""What becomes of a message on its arrival."""
+
+from __future__ import annotations
+
+from math import inf
+
+from celeriac.core.engine.effects import Final, Note, SettleItem
+from celeriac.core.engine.events import Arrival, Delivered, Now
+from celeriac.core.engine.settling import ACK, BACK, conclude, settle_arrival
+from celeriac.core.engine.state import CAREFUL_S, UNKNOWN_NAMES_MAX, UNKNOWN_NOTE_S, Flight, Out, State
+from celeriac.model.message import Bury, Head
+from celeriac.model.policy import TaskPolicy
+from celeriac.model.states import FAILURE, REVOKED
+
+_REVOKED = Final(REVOKED, "TaskRevokedError", ("revoked",))
+_EXPIRED = Final(REVOKED, "TaskRevokedError", ("expired",))
+
+
+def on_delivered(state: State, event: Delivered, now: Now, out: Out) -> None:
+    """The broker gave messages: refuse what must not run, queue the rest."""
+    state.asked = 0
+    if state.stopping:
+        out.items.extend(SettleItem(arrival.delivery.receipt, BACK) for arrival in event.arrivals)
+        return
+    tasks = state.tasks
+    backlog = state.backlog
+    crash_limit = state.policy.crash_limit
+    release_at = inf if state.pinned else now.monotonic + state.policy.hand_back_s - state.policy.overrun_s
+    seq = state.next_seq
+    for arrival in event.arrivals:
+        head = arrival.head
+        delivery = arrival.delivery
+        if head is None or arrival.fault is not None:
+            _faulty(arrival, out)
+            continue
+        task = tasks.get(head.task)
+        if delivery.cancelled:
+            settle_arrival(out, arrival, ACK, _REVOKED, task)
+        elif head.expires_at is not None and head.expires_at <= now.wall:
+            settle_arrival(out, arrival, ACK, _EXPIRED, task)
+        elif task is None:
+            _unknown(state, arrival, head, now, out)
+        else:
+            flight = Flight(seq, arrival, head, task, task.acks_late is False, release_at=release_at)
+            seq += 1
+            if delivery.crashes >= crash_limit:
+                state.next_seq = seq
+                _poison(state, flight, now, out)
+                seq = state.next_seq
+                continue
+            if flight.once:
+                state.careful_until = now.monotonic + CAREFUL_S
+            backlog.append(flight)
+    state.next_seq = seq
+
+
+def _faulty(arrival: Arrival, out: Out) -> None:
+    reason = arrival.fault or "the head of the message could not be read"
+    settle_arrival(out, arrival, Bury(reason), Final(FAILURE, "DecodeError", (reason,)), None)
+    message = arrival.delivery.message
+    fields = {"id": message.id, "queue": message.queue, "reason": reason}
+    out.effects.append(Note("error", "message_buried", "A message cannot be read: it is a dead letter now.", fields))
+
+
+def _poison(state: State, flight: Flight, now: Now, out: Out) -> None:
+    crashes = flight.arrival.delivery.crashes
+    reason = f"{crashes} runs of this task ended with the death of their process"
+    conclude(state, out, now, flight, Bury(reason), Final(FAILURE, "WorkerLostError", (reason,)))
+
+
+def _unknown(state: State, arrival: Arrival, head: Head, now: Now, out: Out) -> None:
+    name = head.task
+    if state.policy.task_unknown == "fail":
+        policy = TaskPolicy(name)
+        settle_arrival(out, arrival, ACK, Final(FAILURE, "NotRegistered", (name,)), policy)
+    else:
+        reason = f"no task {name!r} is registered in this worker"
+        out.items.append(SettleItem(arrival.delivery.receipt, Bury(reason, parked=True), head=head))
+    noted = state.unknown_noted
+    if now.monotonic - noted.get(name, -inf) >= UNKNOWN_NOTE_S:
+        if len(noted) >= UNKNOWN_NAMES_MAX:
+            noted.clear()
+        noted[name] = now.monotonic
+        fields = {"task": name, "id": head.id, "queue": arrival.delivery.message.queue}
+        text = "No task of this name is registered: its messages are parked, or failed if so set, until it is."
+        out.effects.append(Note("warning", "task_unknown", text, fields))
