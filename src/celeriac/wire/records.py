@@ -12,6 +12,7 @@ from celeriac.model.errors import DecodeError, Retry
 from celeriac.model.message import Record
 from celeriac.model.ports import Serializer
 from celeriac.model.states import EXCEPTION_STATES, FAILURE, READY_STATES, RETRY, SUCCESS
+from celeriac.wire.compression import compress, decompress
 from celeriac.wire.exceptions import exception_from, exception_record, portable
 from celeriac.wire.extended_json import encode_text
 from celeriac.wire.serializers import ACCEPT_DEFAULT, JSON, load_body
@@ -42,6 +43,8 @@ class RecordHead(Struct, frozen=True, gc=False):
     expires_s: float | None = None
     reply_to: str = ""
     serializer: Serializer = JSON
+    compression: str | None = None
+    """Name or MIME type; readers see by the data itself that it is compressed."""
 
 
 class Meta(Struct, frozen=True, gc=False, kw_only=True):
@@ -69,7 +72,7 @@ class Meta(Struct, frozen=True, gc=False, kw_only=True):
 def encode_success(head: RecordHead, result: Any, done_at: float) -> Record:
     """The final record of a run that returned `result`. Raises EncodeError if it cannot be encoded."""
     if head.serializer is JSON and head.extended is None and not head.children:
-        payload = _render_success(head, result, done_at)
+        payload = _compressed(_render_success(head, result, done_at), head.compression)
         return Record(head.task_id, SUCCESS, payload, head.expires_s, head.reply_to)
     return _record(head, SUCCESS, result, None, done_at)
 
@@ -98,6 +101,24 @@ def encode_failure(
     if head.serializer.name == "pickle":
         return _record(head, state, portable(exc), traceback, done_at)
     return _record(head, state, exception_record(exc, head.serializer.dumps), traceback, done_at)
+
+
+_COMPRESSED_MARK = b"\0celery-compressed\0"
+"""Starts a compressed record; the MIME type of the method and another zero byte follow."""
+
+
+def _compressed(payload: bytes, method: str | None) -> bytes:
+    if not method:
+        return payload
+    data, content_type = compress(payload, method)
+    return _COMPRESSED_MARK + content_type.encode("ascii") + b"\0" + data
+
+
+def _plain(payload: bytes) -> bytes:
+    if not payload.startswith(_COMPRESSED_MARK):
+        return payload
+    method, _, data = payload[len(_COMPRESSED_MARK) :].partition(b"\0")
+    return decompress(data, method.decode("ascii", "replace"))
 
 
 def _iso(done_at: float) -> str:
@@ -134,7 +155,7 @@ def _record(head: RecordHead, state: str, result: Any, traceback: str | None, do
     if head.extended is not None:
         meta.update(_extended(head.extended))
     meta["task_id"] = head.task_id
-    payload = head.serializer.dumps(meta)
+    payload = _compressed(head.serializer.dumps(meta), head.compression)
     return Record(head.task_id, state, payload, head.expires_s, head.reply_to, head.serializer.content_type)
 
 
@@ -155,7 +176,7 @@ def _extended(extended: Extended) -> dict[str, Any]:
 
 def decode_record(record: Record, accept: Collection[str] = ACCEPT_DEFAULT) -> Meta:
     """The meaning of a record. Raises DecodeError, ContentDisallowed, SecurityError."""
-    meta = load_body(record.payload, record.content_type, "binary", None, accept)
+    meta = load_body(_plain(record.payload), record.content_type, "binary", None, accept)
     if not isinstance(meta, dict):
         raise DecodeError(f"a result record is a {type(meta).__name__}, not a mapping")
     status = meta.get("status")
