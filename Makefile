@@ -18,6 +18,9 @@ STAMP := $(VENV)/.installed
 # Two workers at most: the tests start processes of their own, and some measure promptness.
 JOBS ?= 2
 PYTEST := $(PY) -m pytest -q
+# The fast half, and the rest; `make test` runs both.
+FAST := $(wildcard tests/arch tests/unit tests/property tests/golden tests/typing)
+LONG := $(wildcard tests/conformance tests/simulation tests/integration tests/interop)
 PARALLEL := -n $(JOBS) --dist loadfile
 
 .PHONY: help
@@ -61,13 +64,12 @@ lint: $(STAMP) ## format, lint and types
 
 .PHONY: check
 check: lint ## the fast half, under two minutes: lint, architecture, units, properties, conformance on memory
-	$(PYTEST) $(PARALLEL) -m 'not proof and not slow' tests/arch tests/unit tests/property tests/typing \
-	    tests/conformance/test_memory.py
+	$(PYTEST) $(PARALLEL) -m 'not proof and not slow' $(FAST) tests/conformance/test_memory.py
 
 .PHONY: test
 test: check ## everything: check, then conformance, simulation, integration, docs, and every interpreter found
-	$(PYTEST) $(PARALLEL) -m 'not proof' tests/conformance tests/simulation tests/integration
-	$(PYTEST) $(PARALLEL) -m 'slow and not proof' tests/arch tests/unit tests/property tests/typing || [ $$? -eq 5 ]
+	$(PYTEST) $(PARALLEL) -m 'not proof' $(LONG)
+	$(PYTEST) $(PARALLEL) -m 'slow and not proof' $(FAST) || [ $$? -eq 5 ]  # 5: there is none
 	.ci/interpreters
 
 .PHONY: interpreters
