@@ -101,6 +101,11 @@ def test_everything_public_has_a_docstring():
     for definition in all_definitions():
         if not definition.is_public or definition.is_nested:
             continue
+        # In a shipped suite, the name of a test or of a rule is its sentence.
+        if definition.module.room == "testing" and (
+            definition.name.split(".")[-1].startswith("test_") or "rule" in definition.decorators
+        ):
+            continue
         decorators = {name.split(".")[-1] for name in definition.decorators}
         # An overload, a setter and an override of a documented contract add no contract of their own.
         if decorators & {"overload", "setter", "deleter", "override"}:
