@@ -1,0 +1,43 @@
+"""Names with parts to fill in: ``-n w1@%h``, ``-f %n.log``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+DEFAULT_NAME = "celery"
+"""The part before the @ when none is given: Celery's, so that tools find our nodes among its own."""
+
+
+def node_name(template: str | None, host: str) -> str:
+    """The node's name. ``%h`` is the whole host name, ``%n`` its first part, ``%d`` the rest, ``%%`` a percent sign.
+
+    Without an @ the host is added: ``-n w1`` is ``w1@host``.
+    """
+    if not template:
+        return f"{DEFAULT_NAME}@{host}"
+    first, _, domain = host.partition(".")
+    text = _filled(template, {"h": host, "n": first, "d": domain})
+    if "@" not in text:
+        return f"{text}@{host}"
+    return f"{DEFAULT_NAME}{text}" if text.startswith("@") else text
+
+
+def file_name(template: str, node: str) -> str:
+    """A file's name for a node: ``%n`` is the node's name before its @, ``%h`` its host, ``%d`` the host's domain,
+    ``%p`` the whole."""
+    name, _, host = node.partition("@")
+    return _filled(template, {"n": name, "h": host, "d": host.partition(".")[2], "p": node})
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    """Every %x that is known replaced in one pass, so that what was filled in is not read again."""
+    parts: list[str] = []
+    rest = template
+    while rest:
+        before, percent, after = rest.partition("%")
+        parts.append(before)
+        if not percent:
+            break
+        key, rest = after[:1], after[1:]
+        parts.append("%" if key == "%" else values.get(key, f"%{key}"))
+    return "".join(parts)

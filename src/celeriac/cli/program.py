@@ -1,0 +1,231 @@
+"""The program: the options before the verb, and verbs that are loaded when they are called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from celeriac import __version__
+from celeriac.cli.failure import EXIT_INTERRUPTED, EXIT_UNAVAILABLE, Failure, explain
+from celeriac.cli.invocation import Invocation
+from celeriac.cli.verb import DID_YOU_MEAN_CUTOFF, Errand, GlobalsAfterVerb
+from celeriac.model.errors import CeleriacError
+
+VERBS: dict[str, str] = {
+    "worker": "Run tasks from the queues until told to stop.",
+    "call": "Send one task, and print its id or its result.",
+    "result": "Print what became of a task.",
+    "queues": "Show queues and dead letters; pause, resume, revive, drop.",
+    "purge": "Delete the messages that wait in the queues.",
+    "report": "Print what a bug report needs: versions, settings, queues.",
+}
+"""Each verb is the command of that name in the module of that name; its line in ``--help`` is here, unloaded."""
+
+_LATER: dict[str, str] = {
+    "amqp": "",
+    "beat": "",
+    "control": "",
+    "events": "",
+    "graph": "",
+    "inspect": "`celeriac queues` shows what waits and why.",
+    "list": "",
+    "logtool": "",
+    "migrate": "",
+    "multi": "Start workers one by one, or under systemd or supervisord.",
+    "shell": "",
+    "status": "`celeriac queues` shows what waits and why.",
+    "upgrade": "",
+}
+"""Verbs of Celery that are still to come, with what helps until then."""
+
+_EXAMPLES = """
+\b
+Examples:
+  celeriac -A proj worker -l info         run tasks, and tell about each
+  celeriac -A proj call proj.add -a '[2, 3]' --wait 5
+  celeriac -A proj queues                 what waits, what is delayed, what is dead
+  celeriac -A proj queues dead            why tasks were given up
+  celeriac -A proj queues revive ID       try one of them again
+
+Every option can come from the environment: CELERY_APP=proj, CELERY_WORKER_CONCURRENCY=4.
+Options shown here stand before the verb, a verb's own after it: celeriac VERB --help.
+"""
+
+
+class _Verbs(GlobalsAfterVerb, click.Group):
+    """Knows its verbs by name, and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"celeriac.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name in VERBS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        if name in _LATER:
+            raise Failure(f"`celeriac {name}` is not there yet.", _LATER[name] or "The verbs that work: " + _names(), 2)
+        near = difflib.get_close_matches(name, VERBS, n=1, cutoff=DID_YOU_MEAN_CUTOFF)
+        hint = f"Did you mean `{near[0]}`?" if near else f"The verbs are {_names()}."
+        raise Failure(f"There is no verb {name!r}.", hint, 2)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of verbs, without importing any."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+def _names() -> str:
+    return ", ".join(VERBS)
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"celeriac {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=_Verbs,
+    context_settings={"auto_envvar_prefix": "CELERY", "help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EXAMPLES,
+    invoke_without_command=True,
+)
+@click.option(
+    "-A",
+    "--app",
+    metavar="NAME",
+    envvar=["CELERY_APP", "APP"],
+    help="The app: a module (proj), or a module and a name (proj.tasks:app).",
+)
+@click.option(
+    "-b",
+    "--broker",
+    metavar="URL",
+    envvar=["CELERY_BROKER", "CELERY_BROKER_URL", "BROKER_URL"],
+    help="Address of the broker, in place of the app's: sqlite:///file.db",
+)
+@click.option(
+    "--result-backend",
+    metavar="URL",
+    envvar=["CELERY_RESULT_BACKEND", "RESULT_BACKEND"],
+    help="Address of the result backend, in place of the app's.",
+)
+@click.option(
+    "--config",
+    metavar="MODULE",
+    envvar=["CELERY_CONFIG", "CELERY_CONFIG_MODULE", "CONFIG_MODULE"],
+    help="Module with settings, for an app that names none.",
+)
+@click.option("--workdir", metavar="FOLDER", help="Change to this folder first.")
+@click.option("-C", "--no-color", is_flag=True, envvar=["CELERY_NO_COLOR"], help="No colours, on a terminal neither.")
+@click.option("-q", "--quiet", is_flag=True, help="No banner and no notices.")
+@click.option("--loader", hidden=True)
+@click.option("--skip-checks", is_flag=True, hidden=True)
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Print the version."
+)
+@click.pass_context
+def program(ctx: click.Context, /, **words: Any) -> None:
+    """Send tasks, run them, and look after their queues.
+
+    An app is a Python module with `app = Celeriac("name")` in it; -A says which.
+    """
+    if words["workdir"]:
+        _change_to(words["workdir"])
+    _export(words)
+    # NO_COLOR counts when it is set to anything at all (no-color.org).
+    color = False if words["no_color"] or os.environ.get("NO_COLOR") else None
+    if color is False:
+        ctx.color = False
+        # For what is printed after parsing, and by processes we start.
+        os.environ["NO_COLOR"] = "1"
+    handed_in = ctx.obj
+    ctx.obj = Invocation(
+        app_path=words["app"] or "",
+        app_source=_source(ctx),
+        quiet=words["quiet"],
+        color=color,
+        app=handed_in,
+    )
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _change_to(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as exc:
+        raise Failure(
+            f"--workdir {folder}: {exc.strerror or exc}.", "Name a folder that exists and that you may enter.", 2
+        ) from exc
+    here = str(Path.cwd())
+    # `python -m` put the folder we came from first; imports are to come from the new one.
+    if sys.path and sys.path[0] not in {"", here}:
+        sys.path.insert(0, here)
+
+
+def _export(words: dict[str, Any]) -> None:
+    """Pass addresses on as environment: it outranks the app's own settings, and processes we start see it too."""
+    for word, variable in (
+        ("broker", "CELERY_BROKER_URL"),
+        ("result_backend", "CELERY_RESULT_BACKEND"),
+        ("config", "CELERY_CONFIG_MODULE"),
+    ):
+        if words[word]:
+            os.environ[variable] = words[word]
+
+
+def _source(ctx: click.Context) -> str:
+    if ctx.get_parameter_source("app") is click.core.ParameterSource.ENVIRONMENT:
+        return "CELERY_APP" if os.environ.get("CELERY_APP") else "APP"
+    return "-A"
+
+
+def run(argv: Sequence[str] | None, *, prog_name: str, app: Any = None) -> int:
+    """Parse, do, and answer with the exit code. What a verb leaves to be done runs after parsing is over."""
+    try:
+        answer = program.main(
+            args=None if argv is None else list(argv), prog_name=prog_name, standalone_mode=False, obj=app
+        )
+        if isinstance(answer, Errand):
+            answer = answer.run()
+    except click.exceptions.Abort:
+        click.echo("Stopped.", err=True)
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _leave_the_pipe()
+        return EXIT_UNAVAILABLE
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except Failure as exc:
+        exc.show()
+        return exc.exit_code
+    except CeleriacError as exc:
+        failure = explain(exc)
+        failure.show()
+        return failure.exit_code
+    return answer if isinstance(answer, int) else 0
+
+
+def _leave_the_pipe() -> None:
+    """The reader (such as `head`) has gone; keep the interpreter from writing to it once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,124 @@
+"""Tables and ages for people. The only module that loads `rich`, and only verbs that print tables load it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from celeriac.cli.invocation import Invocation
+from celeriac.cli.letters import arguments
+from celeriac.model.message import DeadLetter, Depth, Waiting
+
+_MINUTE_S = 60
+_HOUR_S = 3600
+_DAY_S = 86400
+_PIPE_WIDTH = 160
+"""Width of tables that go into a pipe or a file, where nobody can widen the window."""
+
+
+class Page(Struct, frozen=True):
+    """Where output goes, and the moment that ages count from."""
+
+    console: Console
+    now: float
+
+
+def page(invocation: Invocation, now: float) -> Page:
+    """Standard output, with colours where it is a terminal and nobody objects."""
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    console = Console(no_color=invocation.color is False, highlight=False, soft_wrap=False, width=width)
+    return Page(console, now)
+
+
+def _table(*columns: tuple[str, bool]) -> Table:
+    """Columns by title; True aligns numbers to the right."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, is_number in columns:
+        table.add_column(title, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    return table
+
+
+def _count(number: int, style: str = "") -> Text:
+    return Text(f"{number:,}", style=style) if number else Text("-", style="dim")
+
+
+def show_depths(to: Page, depths: Sequence[Depth]) -> None:
+    """A line per queue, and what to do about what is not well."""
+    table = _table(
+        ("queue", False),
+        ("ready", True),
+        ("delayed", True),
+        ("running", True),
+        ("dead", True),
+        ("parked", True),
+        ("", False),
+    )
+    for depth in depths:
+        table.add_row(
+            Text(depth.queue),
+            _count(depth.ready),
+            _count(depth.delayed),
+            _count(depth.claimed),
+            _count(depth.dead, "red"),
+            _count(depth.parked, "yellow"),
+            Text("paused", style="yellow") if depth.paused else "",
+        )
+    to.console.print(table)
+
+
+def show_waiting(to: Page, waiting: Sequence[Waiting]) -> None:
+    """Messages in the order in which they will be delivered."""
+    table = _table(("id", False), ("task", False), ("state", False), ("prio", True), ("tries", True))
+    for one in waiting:
+        message = one.message
+        table.add_row(
+            Text(message.id, no_wrap=True),
+            Text(f"{message.task}{arguments(message)}"),
+            Text(_state(one, to.now)),
+            Text("-" if message.priority is None else str(message.priority)),
+            _count(one.attempt),
+        )
+    to.console.print(table)
+
+
+def _state(one: Waiting, now: float) -> str:
+    if one.state == "delayed" and one.due_at is not None:
+        return f"due in {span(one.due_at - now)}" if one.due_at > now else "due"
+    return {"ready": "ready", "delayed": "delayed", "claimed": "running"}[one.state]
+
+
+def show_letters(to: Page, letters: Iterable[DeadLetter]) -> None:
+    """Two lines per letter: what it is, and why it lies here."""
+    for letter in letters:
+        message = letter.message
+        head = Text()
+        head.append(message.id, style="bold")
+        head.append(f"  {message.task}{arguments(message)}")
+        tail = [message.queue, f"{span(to.now - letter.buried_at)} ago"]
+        if letter.crashes:
+            tail.append(f"{letter.crashes} crash{'' if letter.crashes == 1 else 'es'}")
+        head.append(f"  {', '.join(tail)}", style="dim")
+        to.console.print(head, soft_wrap=True)
+        why = Text("    ")
+        why.append("parked: " if letter.parked else "", style="yellow")
+        why.append(letter.reason, style="yellow" if letter.parked else "red")
+        to.console.print(why, soft_wrap=True)
+
+
+def span(seconds: float) -> str:
+    """A duration in words of one unit: 45 s, 12 min, 3 h, 5 days."""
+    if seconds < 1:
+        return "1 s"
+    if seconds < _MINUTE_S:
+        return f"{seconds:.0f} s"
+    if seconds < _HOUR_S:
+        return f"{seconds / _MINUTE_S:.0f} min"
+    if seconds < _DAY_S:
+        return f"{seconds / _HOUR_S:.0f} h"
+    days = round(seconds / _DAY_S)
+    return f"{days} day{'' if days == 1 else 's'}"

@@ -1,0 +1,232 @@
+"""``celeriac worker``: from the words of the command line to a running worker."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec import structs
+
+from celeriac import __version__
+from celeriac.cli import fields
+from celeriac.cli.banner import DEFAULT_ADDRESS, BannerFacts, Look, compose
+from celeriac.cli.extra_settings import read_settings
+from celeriac.cli.failure import EXIT_SOFTWARE, Failure
+from celeriac.cli.find_app import here_first, users_traceback
+from celeriac.cli.invocation import Invocation, load_app, notice
+from celeriac.cli.node_name import file_name, node_name
+from celeriac.cli.probe import ask
+from celeriac.cli.verb import Errand, Verb, given
+from celeriac.model.errors import CeleriacError
+from celeriac.worker.config import WorkerConfig
+
+if TYPE_CHECKING:
+    from celeriac.app import Celeriac
+
+_EPILOG = """
+\b
+Examples:
+  celeriac -A proj worker                     a process per core
+  celeriac -A proj worker -c 4 -l info        four, and a line per task
+  celeriac -A proj worker -Q mail,celery      only these queues
+  celeriac -A proj worker -n w1@%h            a second worker on one machine
+  celeriac -A proj worker -- worker.prefetch_multiplier=1 task_crash_limit=5
+
+To stop it: TERM or Ctrl-C once lets running tasks finish (see --grace) and hands
+everything else back; the signal again hastens it. A kill -9 loses nothing either.
+"""
+
+_WITHOUT_MEANING = {
+    "without_gossip": ("--without-gossip", "workers do not gossip here"),
+    "without_mingle": ("--without-mingle", "workers need not ask each other at their start here"),
+    "without_heartbeat": ("--without-heartbeat", "leases are always renewed; no heartbeat is sent as an event"),
+    "heartbeat_interval": ("--heartbeat-interval", "leases are renewed by worker_lease_s"),
+    "optimization": ("-O", "a task goes to a process that is free, always"),
+    "statedb": ("-S", "revoked tasks are remembered by the broker"),
+    "disable_prefetch": ("--disable-prefetch", "what waits behind a long task goes to a free process by itself"),
+    "task_events": ("-E", "events come in a later version"),
+}
+"""Options of Celery that are taken and do nothing, with the reason that is shown."""
+
+_NOT_YET = {
+    "detach": ("-D", "Run it under systemd, supervisord or nohup; then it needs no --detach."),
+    "beat": ("-B", "Start the worker without it; periodic tasks come in a later version."),
+    "autoscale": ("--autoscale", "Give the largest number with -c: an idle process costs next to nothing."),
+    "pidfile": ("--pidfile", "A service manager knows the process it started."),
+    "uid": ("--uid", "Start it as that user."),
+    "gid": ("--gid", "Start it as that group."),
+    "umask": ("--umask", "Set it before the start."),
+    "schedule_filename": ("-s", "Periodic tasks come in a later version."),
+    "scheduler": ("--scheduler", "Periodic tasks come in a later version."),
+    "executable": ("--executable", "Start the worker with that Python."),
+}
+"""Options of Celery whose silence would do harm: refused, with what to do in their place."""
+
+
+def _silent(command: Any) -> Any:
+    """Add the options that are known and do nothing."""
+    for names, is_flag in (
+        (("-E", "--task-events"), True),
+        (("--without-gossip",), True),
+        (("--without-mingle",), True),
+        (("--without-heartbeat",), True),
+        (("--heartbeat-interval",), False),
+        (("-O", "--optimization"), False),
+        (("-S", "--statedb"), False),
+        (("--disable-prefetch",), True),
+        (("-D", "--detach"), True),
+        (("-B", "--beat"), True),
+        (("--autoscale",), False),
+        (("--pidfile",), False),
+        (("--uid",), False),
+        (("--gid",), False),
+        (("--umask",), False),
+        (("-s", "--schedule-filename"), False),
+        (("--scheduler",), False),
+        (("--executable",), False),
+    ):
+        command = click.option(*names, is_flag=is_flag, hidden=True, default=None)(command)
+    return command
+
+
+@click.command(cls=Verb, epilog=_EPILOG)
+@click.option("-n", "--hostname", metavar="NAME", help="Name of this node; %h host, %n its first part, %d its domain.")
+@click.option("-c", "--concurrency", type=click.IntRange(min=1), help="How many tasks at once. [default: one per core]")
+@click.option("-P", "--pool", type=fields.POOL_NAME, metavar="POOL", help="prefork (default) or solo.")
+@click.option("-Q", "--queues", type=fields.NAMES, metavar="A,B", help="Take from these queues only.")
+@click.option("-X", "--exclude-queues", type=fields.NAMES, metavar="A,B", help="Take from all but these.")
+@click.option("-I", "--include", type=fields.NAMES, metavar="M,N", help="Import these modules too.")
+@click.option(
+    "-l", "--loglevel", type=fields.LEVEL, default="WARNING", metavar="LEVEL", help="debug, info, warning ..."
+)
+@click.option("-f", "--logfile", metavar="FILE", help="Write the log there; %n is the node's name, %h its host.")
+@click.option("--log-json", is_flag=True, default=None, help="A JSON object per line of the log.")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="A task that runs longer is killed.")
+@click.option("--soft-time-limit", type=float, metavar="SECONDS", help="A task that runs longer gets an exception.")
+@click.option("--max-tasks-per-child", type=click.IntRange(min=1), metavar="N", help="Then a process is replaced.")
+@click.option(
+    "--max-memory-per-child", type=click.IntRange(min=1), metavar="KIB", help="Replace one that has grown so."
+)
+@click.option(
+    "--prefetch-multiplier", type=click.IntRange(min=0), metavar="N", help="Pin what is reserved per process."
+)
+@click.option("--grace", type=click.FloatRange(min=0), metavar="SECONDS", help="How long a stop lets tasks go on.")
+@click.option("--purge", "--discard", is_flag=True, help="Delete what waits in the queues first.")
+@_silent
+@click.argument("settings", nargs=-1, type=click.UNPROCESSED, metavar="[-- SETTING=VALUE ...]")
+@click.pass_obj
+def worker(invocation: Invocation, /, **words: Any) -> Errand:
+    """Run tasks from the queues until told to stop."""
+    _answer_for_silent(invocation, words)
+    extra = read_settings(words["settings"])
+    app = load_app(invocation)
+    for name, value in extra.items():
+        app.conf[name] = value
+    return Errand(lambda: _run(invocation, app, words))
+
+
+def _answer_for_silent(invocation: Invocation, words: dict[str, Any]) -> None:
+    for word, (option, hint) in _NOT_YET.items():
+        if words[word] is not None:
+            raise Failure(f"{option} is not there yet.", hint, 2)
+    for word, (option, why) in _WITHOUT_MEANING.items():
+        if words[word] is not None:
+            notice(invocation, f"{option} has no effect: {why}.")
+
+
+def _run(invocation: Invocation, app: Celeriac, words: dict[str, Any]) -> int:
+    from celeriac.worker.main import run_worker
+
+    # For the worker's whole life, not only while the app is looked for: modules that are named in settings, and
+    # imports inside tasks, are found as with `python -m celeriac`.
+    with here_first():
+        config = _config(invocation, app, words)
+        answer = ask(app, config.queues if words["purge"] else None)
+        facts = BannerFacts(
+            version=__version__,
+            app=_app_in_words(invocation, app),
+            broker=_address(app),
+            durability=answer.durability,
+            backend=_backend_address(app),
+            tasks=_tasks(app),
+            purged=answer.purged,
+        )
+        if not answer.shared:
+            notice(invocation, "The broker lives in one process: no other program can send to this worker.")
+        banner = "" if invocation.quiet else compose(config, facts, Look(_is_colored(invocation)))
+        return run_worker(app, structs.replace(config, banner=banner))
+
+
+def _config(invocation: Invocation, app: Celeriac, words: dict[str, Any]) -> WorkerConfig:
+    hostname = node_name(words["hostname"], socket.gethostname())
+    options = given(
+        {
+            "hostname": hostname,
+            "loglevel": words["loglevel"],
+            "logfile": file_name(words["logfile"], hostname) if words["logfile"] else None,
+            **{name: words[name] for name in _PASSED_ON},
+        }
+    )
+    own = given({"grace_s": words["grace"], "log_json": words["log_json"], "log_color": invocation.color})
+    config = app.worker_config(**options)
+    return structs.replace(
+        config,
+        app_path=invocation.app_path,
+        workdir=str(Path.cwd()),
+        quiet=invocation.quiet,
+        **own,
+    )
+
+
+_PASSED_ON = (
+    "concurrency",
+    "pool",
+    "queues",
+    "exclude_queues",
+    "include",
+    "time_limit",
+    "soft_time_limit",
+    "max_tasks_per_child",
+    "max_memory_per_child",
+    "prefetch_multiplier",
+)
+
+
+def _tasks(app: Celeriac) -> list[str]:
+    """Names of the user's tasks, after importing all that the app names."""
+    try:
+        registry = app.load_tasks()
+    except CeleriacError:
+        raise
+    except Exception as exc:
+        raise Failure(
+            f"A module of tasks could not be imported: {type(exc).__name__}: {exc}",
+            "Correct the module, or take it out of `imports` and `include`.",
+            EXIT_SOFTWARE,
+            users_traceback(exc),
+        ) from exc
+    return sorted(name for name in registry if not name.startswith(("celery.", "celeriac.")))
+
+
+def _app_in_words(invocation: Invocation, app: Celeriac) -> str:
+    name = str(app.main or "default")
+    return f"{name} ({invocation.app_path})" if invocation.app_path not in {"", name} else name
+
+
+def _address(app: Celeriac) -> str:
+    url = app.conf.broker_read_url or app.conf.broker_url or DEFAULT_ADDRESS
+    return str(url)
+
+
+def _backend_address(app: Celeriac) -> str | None:
+    backend = app.conf.result_backend
+    if backend is None:
+        return _address(app)
+    return None if str(backend) in {"disabled", "disabled://"} else str(backend)
+
+
+def _is_colored(invocation: Invocation) -> bool:
+    return invocation.color is not False and sys.stderr.isatty()
