@@ -1,0 +1,1 @@
+"""Public modules that bear Celery's names; nothing of ours is kept here."""
