@@ -17,12 +17,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
 from celeriac.model.errors import SoftTimeLimitExceeded
-from celeriac.model.message import Message, Record, Verdict
+from celeriac.model.message import Record
+from celeriac.model.run import Performed
 from celeriac.pools.marks import Marks
 from celeriac.wire.frames import Back, Done, FrameReader, Hello, JobFrame, Jobs, Keep, Leave, RecallJobs, pack
 
@@ -31,18 +32,8 @@ SOFT_SIGNAL = signal.SIGUSR1
 """Tells a child to look whether its present job was asked to stop softly."""
 
 
-class Performed(Struct, frozen=True, gc=False):
-    """What became of one job, encoded: the part of `Done` that the performer knows."""
-
-    state: str
-    verdict: Verdict
-    runtime_s: float = 0.0
-    records: tuple[Record, ...] = ()
-    follow_ups: tuple[Message, ...] = ()
-
-
-Performer = Callable[[JobFrame, Callable[[Record], None]], Performed]
-"""Runs one job; the second argument writes a record at once (STARTED). Raises only what must end the process."""
+Performer = Callable[[JobFrame], Performed]
+"""Runs one job. Raises only what must end the process."""
 
 
 class Allowance(Struct, frozen=True, gc=False):
@@ -52,28 +43,42 @@ class Allowance(Struct, frozen=True, gc=False):
     memory_max_kib: int | None = None
 
 
+class Sockets(NamedTuple):
+    """A child's two lines to its node."""
+
+    data: socket.socket
+    """Stream of jobs and outcomes."""
+    control: socket.socket
+    """Stream of recalls."""
+
+
+class MarkOf(NamedTuple):
+    """One child's record in the marks."""
+
+    marks: Marks
+    child: int
+
+
 class Host:
     """Runs jobs on the calling thread until told to leave.
 
-    :param child: number of this child, its record in `marks`
-    :param data: stream socket for jobs and outcomes
-    :param control: stream socket for recalls
+    :param sockets: to the node
+    :param mark: where to mark the job that runs
+    :param break_in: raises its argument in the body that runs now, on the thread that calls it
     """
 
-    def __init__(  # noqa: PLR0913 - everything a child has; built in one place
+    def __init__(
         self,
-        child: int,
-        data: socket.socket,
-        control: socket.socket,
-        marks: Marks,
+        sockets: Sockets,
+        mark: MarkOf,
         perform: Performer,
+        break_in: Callable[[BaseException], None],
         allowance: Allowance,
     ) -> None:
-        self._child = child
-        self._data = data
-        self._control = control
-        self._marks = marks
+        self._data, self._control = sockets
+        self._marks, self._child = mark
         self._perform = perform
+        self._break_in = break_in
         self._allowance = allowance
         self._reader = FrameReader(from_child=False)
         self._waiting: deque[JobFrame] = deque()
@@ -99,9 +104,10 @@ class Host:
                 break
         self._give_back(None)
 
-    def interrupt_running(self, seq: int) -> bool:
-        """True if `seq` is the job that runs now (for pools that interrupt by exception)."""
-        return self._seq == seq
+    def is_asked_to_stop(self) -> bool:
+        """True if it is the present job that was asked to stop; forgets the question."""
+        seq = self._seq
+        return bool(seq) and self._marks.is_asked_to_stop(self._child, seq)
 
     def _next(self) -> JobFrame | None:
         """The next job; blocks. None when it is time to leave."""
@@ -140,17 +146,8 @@ class Host:
     def _run(self, job: JobFrame) -> bool:
         """Run one job and answer; True if this child ends after it."""
         self._marks.begin(self._child, job.key, job.seq, time.monotonic_ns())
-        try:
-            self._seq = job.seq
-            performed = self._perform(job, self._keep)
-        except SoftTimeLimitExceeded as exc:
-            # The signal arrived between the body and the end of its book-keeping.
-            late = JobFrame(
-                seq=job.seq, key=job.key, message=job.message, attempt=job.attempt, crashes=job.crashes,
-                redelivered=job.redelivered, conclude=("FAILURE", "SoftTimeLimitExceeded", exc.args),
-            )
-            self._seq = 0
-            performed = self._perform(late, self._keep)
+        self._seq = job.seq
+        performed = self._perform(job)
         self._seq = 0
         if os.getpid() != self._pid:
             # The task forked and the copy came back to us: its outcome is the original's business.
@@ -161,8 +158,13 @@ class Host:
             self._give_back(None)
         self._send(
             Done(
-                job.seq, performed.state, performed.verdict, performed.runtime_s, performed.records,
-                performed.follow_ups, retiring,
+                job.seq,
+                performed.state,
+                performed.verdict,
+                performed.runtime_s,
+                performed.records,
+                performed.follow_ups,
+                retiring,
             )
         )
         return retiring
@@ -173,7 +175,8 @@ class Host:
             return True
         return allowance.memory_max_kib is not None and resident_kib() > allowance.memory_max_kib
 
-    def _keep(self, record: Record) -> None:
+    def keep(self, record: Record) -> None:
+        """Have the node write this record now."""
         self._send(Keep(record))
 
     def _send(self, frame: Hello | Done | Keep | Back) -> None:
@@ -223,9 +226,8 @@ class Host:
                 return
 
     def _on_soft_signal(self, _signum: int, _frame: FrameType | None) -> None:
-        seq = self._seq
-        if seq and self._marks.is_asked_to_stop(self._child, seq):
-            raise SoftTimeLimitExceeded
+        if self.is_asked_to_stop():
+            self._break_in(SoftTimeLimitExceeded())
 
 
 def resident_kib() -> int:
@@ -234,8 +236,7 @@ def resident_kib() -> int:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
     except OSError:
-        import resource  # noqa: PLC0415 - only where /proc is missing
+        import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak // 1024 if sys.platform == "darwin" else peak
-

@@ -73,16 +73,16 @@ class HostedPool:
 
     def __init__(self, spawner: Spawner, marks: Marks, selector: selectors.BaseSelector, facts: PoolFacts) -> None:
         self.facts = facts
-        self._spawner = spawner
+        self.spawner = spawner
         self._marks = marks
-        self._selector = selector
+        self.selector = selector
         self._lines: dict[int, _Line] = {}
         self._seen: dict[int, int] = {}
 
     def start(self, child: int) -> None:
         """Ask for a child; `Up` follows when it has imported everything."""
         self._marks.clear(child)
-        self._spawner.spawn(child)
+        self.spawner.spawn(child)
 
     def adopt(self, spawned: Spawned) -> None:
         """Take a new child's sockets over."""
@@ -91,7 +91,7 @@ class HostedPool:
             sock.setblocking(False)
         line.data.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
         self._lines[spawned.child] = line
-        self._selector.register(line.data, selectors.EVENT_READ, ("child", spawned.child))
+        self.selector.register(line.data, selectors.EVENT_READ, ("child", spawned.child))
 
     def submit(self, child: int, jobs: Sequence[JobFrame]) -> bool:
         """Hand jobs to a child; False if it is gone (`Gone` tells, or told)."""
@@ -112,17 +112,17 @@ class HostedPool:
 
     def interrupt(self, child: int, seq: int, how: Literal["soft", "hard", "terminate"], signal_name: str) -> None:
         """Break into job `seq`: softly by exception; otherwise by killing the process it has to itself."""
+        self._marks.ask_to_stop(child, seq)
         if how == "soft":
-            self._marks.ask_to_stop(child, seq)
-            self._spawner.kill(child, SOFT_SIGNAL)
+            self.spawner.kill(child, SOFT_SIGNAL)
         elif how == "terminate":
-            self._spawner.kill(child, signal_number(signal_name))
+            self.spawner.kill(child, signal_number(signal_name))
         else:
-            self._spawner.kill(child, signal.SIGKILL)
+            self.spawner.kill(child, signal.SIGKILL)
 
     def kill(self, child: int) -> None:
         """End a child at once; `Gone` follows."""
-        self._spawner.kill(child, signal.SIGKILL)
+        self.spawner.kill(child, signal.SIGKILL)
 
     def writable(self, child: int) -> None:
         """There is room on this child's socket."""
@@ -196,7 +196,7 @@ class HostedPool:
             frames: list[Any] = line.reader.feed(data)
         except DecodeError:
             # Somebody else wrote to this socket (a task that wrote to descriptors not its own).
-            self._spawner.kill(line.child, signal.SIGKILL)
+            self.spawner.kill(line.child, signal.SIGKILL)
             self._stop_reading(line)
             return []
         events: list[PoolEvent] = []
@@ -222,13 +222,13 @@ class HostedPool:
         self._watch(line, selectors.EVENT_READ)
 
     def _watch(self, line: _Line, mask: int) -> None:
-        key = self._selector.get_map().get(line.data)
+        key = self.selector.get_map().get(line.data)
         if key is not None and key.events != mask:
-            self._selector.modify(line.data, mask, ("child", line.child))
+            self.selector.modify(line.data, mask, ("child", line.child))
 
     def _stop_reading(self, line: _Line) -> None:
         try:
-            self._selector.unregister(line.data)
+            self.selector.unregister(line.data)
         except KeyError:
             return
 

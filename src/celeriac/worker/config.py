@@ -39,6 +39,7 @@ class WorkerConfig(Struct, frozen=True):
     redirect_stdouts_level: str = "WARNING"
     log_color: bool | None = None
     log_json: bool = False
+    hijack_root_logger: bool = True
     quiet: bool = False
     banner: str = ""
     """Printed by the main process once the node is ready to take; composed by the command line."""

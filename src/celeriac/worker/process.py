@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -33,8 +34,7 @@ def name_process(name: str) -> None:
 def prefer_for_oom() -> None:
     """Make this process the kernel's first choice among its relatives when memory runs out."""
     try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write(str(_OOM_SCORE_CHILD))
+        Path("/proc/self/oom_score_adj").write_text(str(_OOM_SCORE_CHILD), encoding="ascii")
     except OSError:
         return
 

@@ -155,7 +155,9 @@ class TreeSpawner:
             word = _from_main.decode(data)
             if isinstance(word, ChildSpawned):
                 data_fd, control_fd = descriptors
-                news.append(Spawned(word.child, word.pid, socket.socket(fileno=data_fd), socket.socket(fileno=control_fd)))
+                news.append(
+                    Spawned(word.child, word.pid, socket.socket(fileno=data_fd), socket.socket(fileno=control_fd))
+                )
             elif isinstance(word, ChildExited):
                 news.append(Exited(word.child, word.pid, word.status))
             else:

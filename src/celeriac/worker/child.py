@@ -1,0 +1,70 @@
+"""A child process: sets itself up and runs jobs until the node is done with it."""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import signal
+import socket
+from collections.abc import Mapping
+
+from celeriac.core.engine.effects import Final
+from celeriac.model.context import Place
+from celeriac.model.run import Performed, Runnable
+from celeriac.pools.host import Allowance, Host, MarkOf, Performer, Sockets
+from celeriac.pools.marks import RECORD_BYTES, Marks
+from celeriac.wire.frames import JobFrame
+from celeriac.worker.config import WorkerConfig
+from celeriac.worker.perform import Env, perform
+from celeriac.worker.process import die_with_parent, name_process, prefer_for_oom
+
+
+def make_env(config: WorkerConfig) -> Env:
+    """What all runs of this process share."""
+    place = Place(
+        hostname=config.hostname,
+        loglevel=getattr(logging, config.loglevel.upper(), logging.WARNING),
+        logfile=config.logfile,
+        time_limit_s=config.policy.time_limit_s,
+        soft_time_limit_s=config.policy.soft_time_limit_s,
+    )
+    return Env(place, config.results)
+
+
+def make_performer(tasks: Mapping[str, Runnable], env: Env) -> Performer:
+    """The function that runs one job of these tasks."""
+
+    def performer(job: JobFrame) -> Performed:
+        conclude = None if job.conclude is None else Final(*job.conclude)
+        return perform(tasks, job.message, env, redelivered=job.redelivered, conclude=conclude)
+
+    return performer
+
+
+def map_marks(fd: int, offset: int, size: int) -> Marks:
+    """The marks of all children, in shared memory."""
+    return Marks(mmap.mmap(fd, size, mmap.MAP_SHARED, offset=offset), size // RECORD_BYTES)
+
+
+def child_main(
+    child: int,
+    parent_pid: int,
+    data: socket.socket,
+    control: socket.socket,
+    marks: Marks,
+    tasks: Mapping[str, Runnable],
+    config: WorkerConfig,
+) -> None:
+    """Be child number `child`; returns when the node says leave."""
+    die_with_parent(parent_pid)
+    name_process(f"celeriac-{child + 1}")
+    prefer_for_oom()
+    # A terminal's Ctrl-C reaches every process of the group; the main process decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for signum in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(signum, signal.SIG_DFL)
+    allowance = Allowance(config.tasks_per_child_max, config.memory_per_child_max_kib)
+    env = make_env(config)
+    host = Host(Sockets(data, control), MarkOf(marks, child), make_performer(tasks, env), env.break_in, allowance)
+    env.on_started = host.keep
+    host.serve()

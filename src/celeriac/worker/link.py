@@ -1,0 +1,257 @@
+"""The node's line to its broker: gathers settlements, keeps the wish for more, commits both together.
+
+What could not be committed stays here and is tried again; what became stale is dropped, and said so.
+"""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Sequence
+from typing import Any, Protocol, Union
+
+from msgspec import Struct
+
+from celeriac.model.errors import BrokerRejected, OperationalError
+from celeriac.model.message import Ack, Bury, Claim, Delivery, Receipt, Settled, Settlement
+from celeriac.model.ports import Backend, Broker, Clock
+
+_RETRY_FIRST_S = 0.05
+_RETRY_MAX_S = 1.0
+_LOOK_S = 0.05
+"""How often a hungry node looks for messages whose senders could not ring."""
+
+
+class Arrived(Struct, frozen=True, gc=False):
+    """Deliveries for the node; answers its wish."""
+
+    deliveries: tuple[Delivery, ...]
+
+
+class Committed(Struct, frozen=True, gc=False):
+    """What became of the settlements that asked for it."""
+
+    done: tuple[Receipt, ...]
+    stale: tuple[Receipt, ...]
+
+
+LinkNews = Union[Arrived, Committed]
+
+
+class Trouble(Protocol):
+    """Who is told about the broker's troubles."""
+
+    def __call__(self, action: str, text: str, **fields: Any) -> None: ...
+
+
+class Committer:
+    """Carries settlements to broker and backend: one transaction where they share a store, else publish,
+    write, acknowledge, in that order."""
+
+    def __init__(self, broker: Broker, backend: Backend | None, trouble: Trouble) -> None:
+        self._broker = broker
+        self._backend = backend
+        self._trouble = trouble
+        facts = broker.facts
+        self._one_step = facts.atomic_commit and (backend is None or backend.facts.store_id == facts.store_id)
+        self.claims = facts.claims_in_settle
+
+    def commit(self, settlements: Sequence[Settlement], claim: Claim | None) -> Settled:
+        """Commit all. Raises OperationalError when nothing, or not all of it, could be committed."""
+        try:
+            return self._commit(settlements, claim)
+        except BrokerRejected as exc:
+            if len(settlements) == 1 and claim is None:
+                return self._without_payload(settlements[0], exc)
+        stale: list[Receipt] = []
+        for settlement in settlements:
+            stale.extend(self.commit((settlement,), None).stale)
+        return Settled(tuple(stale), ())
+
+    def _commit(self, settlements: Sequence[Settlement], claim: Claim | None) -> Settled:
+        if self._one_step:
+            return self._broker.settle(settlements, claim)
+        for settlement in settlements:
+            if settlement.follow_ups:
+                self._broker.publish(settlement.follow_ups)
+        records = [record for settlement in settlements for record in settlement.records]
+        if records and self._backend is not None:
+            self._backend.write(records)
+        bare = [Settlement(s.receipt, s.verdict) for s in settlements if s.receipt is not None]
+        return self._broker.settle(bare, claim)
+
+    def _without_payload(self, settlement: Settlement, exc: BrokerRejected) -> Settled:
+        """The store refuses this very settlement: keep the message, with the reason, among the dead letters."""
+        self._trouble("settlement_refused", f"an outcome cannot be stored and its message is buried: {exc}")
+        if settlement.receipt is None:
+            return Settled()
+        verdict = settlement.verdict
+        reason = f"its outcome cannot be stored: {exc}"
+        return self._broker.settle(
+            [Settlement(settlement.receipt, Bury(reason) if isinstance(verdict, Ack) else verdict)]
+        )
+
+
+class Link:
+    """A line to a broker that can be polled: everything happens on the node's own thread.
+
+    :param selector: the node's; the broker's bell is registered with ``data=("bell", 0)``
+    """
+
+    def __init__(
+        self,
+        broker: Any,
+        committer: Committer,
+        queues: tuple[str, ...],
+        selector: selectors.BaseSelector,
+        clock: Clock,
+        trouble: Trouble,
+    ) -> None:
+        self._broker = broker
+        self._committer = committer
+        self._queues = queues
+        self._selector = selector
+        self._clock = clock
+        self._trouble = trouble
+        self._pending: list[Settlement] = []
+        self._confirm: set[Receipt] = set()
+        self._want = 0
+        self._looked = False
+        self._look_at = 0.0
+        self._retry_s = 0.0
+        self._retry_at = 0.0
+        self._bell: int | None = None
+        self._listening = False
+
+    @property
+    def pending(self) -> int:
+        """Settlements not yet committed."""
+        return len(self._pending)
+
+    def want(self, limit: int) -> None:
+        """The node is hungry for so many."""
+        if limit and not self._listening:
+            self._looked = False
+        self._want = limit
+        if limit == 0:
+            self._listen(False)
+
+    def settle(self, settlement: Settlement, *, confirm: bool) -> None:
+        """Commit this with the next step."""
+        self._pending.append(settlement)
+        if confirm and settlement.receipt is not None:
+            self._confirm.add(settlement.receipt)
+
+    def rung(self) -> None:
+        """The bell rang."""
+        if not self._broker.heard():
+            return
+        self._looked = False
+        if not self._want:
+            # Not ours to take: wake somebody else.
+            self._listen(False)
+            for queue in self._queues:
+                self._broker.ring(queue)
+
+    def deadline(self) -> float | None:
+        """Monotonic time of the next thing to do here, or None."""
+        if self._retry_at:
+            return self._retry_at
+        return self._look_at if self._want and self._looked else None
+
+    def step(self) -> list[LinkNews]:
+        """Commit what is pending and take what is wished for; what came of it. Never raises what a broker
+        raises when it is away: then this is tried again later."""
+        now = self._clock.monotonic()
+        if self._retry_at and now < self._retry_at:
+            return []
+        if not self._pending and not self._hungry_now(now):
+            return []
+        claim = Claim(self._queues, self._want) if self._want and (self._pending or not self._looked) else None
+        try:
+            settled = self._exchange(claim)
+        except OperationalError as exc:
+            self._back_off(now, exc)
+            return []
+        if self._retry_at:
+            self._trouble("broker_back", "the broker answers again")
+            self._retry_at = self._retry_s = 0.0
+        return self._news(settled, claim, now)
+
+    def _exchange(self, claim: Claim | None) -> Settled:
+        if not self._pending and claim is not None:
+            return Settled((), tuple(self._broker.take(claim.queues, claim.limit, 0.0)))
+        if claim is None or self._committer.claims:
+            return self._committer.commit(self._pending, claim)
+        settled = self._committer.commit(self._pending, None)
+        return Settled(settled.stale, tuple(self._broker.take(claim.queues, claim.limit, 0.0)))
+
+    def _news(self, settled: Settled, claim: Claim | None, now: float) -> list[LinkNews]:
+        news: list[LinkNews] = []
+        if self._confirm or settled.stale:
+            stale = frozenset(settled.stale)
+            asked = self._confirm
+            done = tuple(r for r in asked if r not in stale)
+            news.append(Committed(done, settled.stale))
+            self._confirm = set()
+        self._pending = []
+        if claim is not None:
+            deliveries = settled.deliveries
+            if deliveries:
+                self._want = 0
+                news.append(Arrived(deliveries))
+            if len(deliveries) < claim.limit:
+                self._rest(now)
+        return news
+
+    def _hungry_now(self, now: float) -> bool:
+        if not self._want:
+            return False
+        if self._looked and now >= self._look_at:
+            self._look(now)
+        return not self._looked
+
+    def _look(self, now: float) -> None:
+        """The safety net: did anything change, or become due, without a ring?"""
+        try:
+            due_at = self._broker.next_due_at(self._queues)
+            changed = self._broker.changed()
+        except OperationalError as exc:
+            self._back_off(now, exc)
+            return
+        wall = self._clock.wall()
+        if changed or (due_at is not None and due_at <= wall):
+            self._looked = False
+            return
+        self._look_at = now + _LOOK_S
+        if due_at is not None:
+            self._look_at = min(self._look_at, now + max(0.0, due_at - wall))
+
+    def _rest(self, now: float) -> None:
+        """Nothing more is there: wait for a ring. What was published before the bell hung is looked for once."""
+        self._looked = self._listening
+        self._listen(True)
+        self._look_at = now + _LOOK_S
+
+    def _listen(self, on: bool) -> None:
+        if on == self._listening:
+            return
+        self._listening = on
+        if on:
+            self._bell = self._broker.listen(self._queues)
+            if self._bell is not None:
+                self._selector.register(self._bell, selectors.EVENT_READ, ("bell", 0))
+            return
+        if self._bell is not None:
+            self._selector.unregister(self._bell)
+            self._bell = None
+        self._broker.listen(())
+
+    def _back_off(self, now: float, exc: OperationalError) -> None:
+        if not self._retry_s:
+            self._trouble("broker_away", f"the broker does not answer, trying again: {exc}")
+        self._retry_s = min(max(self._retry_s * 2, _RETRY_FIRST_S), _RETRY_MAX_S)
+        self._retry_at = now + self._retry_s
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._listen(False)

@@ -1,0 +1,342 @@
+"""The main process of a worker: imports the app, then stays a zygote and supervisor.
+
+It has no threads and no connections, so that forking it is cheap and safe. It forks the node and, when the node
+asks, children; it reaps them all, tells the node how they ended, passes on signals, and starts a new node when
+one dies. Nothing it does depends on what is in the queue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from types import FrameType
+
+from celeriac.model.run import Runnable
+from celeriac.pools.marks import Marks
+from celeriac.worker.child import child_main, map_marks
+from celeriac.worker.config import Home, WorkerConfig
+from celeriac.worker.exec_child import ChildSpec, exec_child
+from celeriac.worker.log_setup import setup_logging
+from celeriac.worker.node_process import EXIT_FATAL, node_main
+from celeriac.worker.process import name_process, thread_names
+from celeriac.worker.solo import run_solo
+from celeriac.worker.tree import (
+    ChildExited,
+    ChildSpawned,
+    FromNode,
+    GotSignal,
+    MainEnd,
+    ShareMarks,
+    SignalChild,
+    SpawnChild,
+    exit_status,
+    tree_sockets,
+)
+
+log = logging.getLogger("celeriac.worker")
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+_RESPAWN_FIRST_S = 0.1
+_RESPAWN_MAX_S = 10.0
+_RESPAWN_CALM_S = 30.0
+"""A node that lived so long may be restarted at once when it dies."""
+_LAST_WORD_S = 5.0
+"""How much longer than the grace period the node may take before the main process ends everything."""
+_REAP_S = 1.0
+
+
+def run_worker(home: Home, config: WorkerConfig) -> int:
+    """Run a worker until it is told to stop; its exit code. Blocks; call it on the main thread.
+
+    Raises what importing the app raises.
+    """
+    setup_logging(config, "MainProcess")
+    name_process("celeriac-main")
+    tasks = home.load_tasks()
+    if config.pool == "solo":
+        return run_solo(home, config, tasks)
+    return _Supervisor(home, config, tasks).run()
+
+
+class _Supervisor:
+    """Owns the processes."""
+
+    def __init__(self, home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) -> None:
+        self._home = home
+        self._config = config
+        self._tasks = tasks
+        self._pid = os.getpid()
+        self._selector = selectors.DefaultSelector()
+        self._children: dict[int, int] = {}
+        self._marks: Marks | None = None
+        self._marks_at = (-1, 0, 0)
+        self._execs = False
+        self._node_pid = 0
+        self._node_exit: int | None = None
+        self._end: MainEnd | None = None
+        self._stopping_at = 0.0
+        self._stops = 0
+        self._pause_s = _RESPAWN_FIRST_S
+        self._spoken = False
+
+    def run(self) -> int:
+        """Until the node has ended for good."""
+        self._choose_start()
+        gc.collect()
+        gc.freeze()
+        wakeup = self._install_signals()
+        try:
+            while True:
+                started = time.monotonic()
+                self._start_node()
+                self._watch(wakeup)
+                code = self._node_exit
+                if code is not None:
+                    return code
+                if self._stops:
+                    return 1
+                self._pause(time.monotonic() - started)
+        finally:
+            self._kill_children()
+            self._selector.close()
+
+    # Processes.
+
+    def _choose_start(self) -> None:
+        """Fork, unless the app's import has started threads: a forked copy may hang on locks they hold."""
+        start = self._config.start
+        names = thread_names()
+        if start == "exec" or (start == "auto" and names):
+            self._execs = bool(self._config.app_path)
+        if start == "exec" or not names:
+            return
+        log.warning(
+            "importing the app started threads (%s); children are started by %s. Better start them in the tasks that "
+            "need them",
+            ", ".join(names),
+            "exec" if self._execs else "fork all the same, and may hang on locks they hold",
+            extra={"action": "threads_at_import"},
+        )
+
+    def _start_node(self) -> None:
+        ours, theirs = tree_sockets()
+        self._node_exit = None
+        pid = self._fork()
+        if pid == 0:
+            self._be(lambda: node_main(self._home, self._config, self._tasks, theirs, self._pid), keep=theirs)
+        theirs.close()
+        self._node_pid = pid
+        self._end = MainEnd(ours)
+        self._selector.register(self._end, selectors.EVENT_READ, "node")
+        if self._stops:
+            self._forward("SIGTERM")
+
+    def _start_child(self, child: int) -> None:
+        if self._marks is None or self._end is None:
+            return
+        data_ours, data_theirs = socket.socketpair()
+        control_ours, control_theirs = socket.socketpair()
+        marks = self._marks
+        pid = self._fork()
+        if pid == 0 and self._execs:
+            exec_child(
+                self._config,
+                ChildSpec(child, self._pid, data_theirs.fileno(), control_theirs.fileno(), *self._marks_at),
+            )
+        if pid == 0:
+            data_ours.close()
+            control_ours.close()
+
+            def body() -> int:
+                setup_logging(self._config, f"Worker-{child + 1}", child + 1)
+                child_main(child, self._pid, data_theirs, control_theirs, marks, self._tasks, self._config)
+                return 0
+
+            self._be(body)
+        self._children[child] = pid
+        self._end.send(ChildSpawned(child, pid), [data_ours.fileno(), control_ours.fileno()])
+        for sock in (data_ours, data_theirs, control_ours, control_theirs):
+            sock.close()
+
+    @staticmethod
+    def _fork() -> int:
+        with warnings.catch_warnings():
+            # Threads of the user's making are dealt with in `_choose_start`; the node runs none of their code.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return os.fork()
+
+    def _be(self, body: Callable[[], int], keep: socket.socket | None = None) -> None:
+        """Turn the forked copy into what it is to be; never returns."""
+        code = 70
+        try:
+            signal.set_wakeup_fd(-1)
+            for signum in (*_STOP_SIGNALS, signal.SIGCHLD):
+                signal.signal(signum, signal.SIG_IGN if keep is not None else signal.SIG_DFL)
+            self._selector.close()
+            if self._end is not None:
+                self._end.close()
+            code = body()
+        except SystemExit as exc:
+            code = exc.code if isinstance(exc.code, int) else 1
+        except BaseException:
+            log.critical("the process ends on an error", exc_info=True, extra={"action": "process_failed"})
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    # The watch.
+
+    def _watch(self, wakeup: socket.socket) -> None:
+        """Until the node is gone."""
+        while self._node_pid:
+            for key, _ in self._selector.select(self._patience_s()):
+                if key.data == "wakeup":
+                    self._on_signals(wakeup)
+                else:
+                    self._hear()
+            self._reap()
+            if self._stopping_at and time.monotonic() > self._stopping_at:
+                log.error("the node did not end in time; killing it", extra={"action": "node_overdue"})
+                os.kill(self._node_pid, signal.SIGKILL)
+                self._stopping_at = 0.0
+
+    def _patience_s(self) -> float:
+        if not self._stopping_at:
+            return _REAP_S
+        return min(_REAP_S, max(0.0, self._stopping_at - time.monotonic()))
+
+    def _hear(self) -> None:
+        end = self._end
+        while end is not None:
+            try:
+                word = end.receive()
+            except EOFError:
+                self._selector.unregister(end)
+                end.close()
+                self._end = None
+                return
+            if word is None:
+                return
+            self._obey(*word)
+
+    def _obey(self, word: FromNode, descriptors: list[int]) -> None:
+        if isinstance(word, SpawnChild):
+            self._start_child(word.child)
+        elif isinstance(word, SignalChild):
+            pid = self._children.get(word.child)
+            if pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, word.signum)
+        elif isinstance(word, ShareMarks):
+            self._marks = map_marks(descriptors[0], word.offset, word.size)
+            if self._execs:
+                self._marks_at = (os.dup(descriptors[0]), word.offset, word.size)
+        elif not self._spoken:
+            self._spoken = True
+            if self._config.banner and not self._config.quiet:
+                print(self._config.banner, file=sys.stderr, flush=True)  # noqa: T201 - the worker's greeting
+            log.info("%s ready", self._config.hostname, extra={"action": "ready"})
+        for fd in descriptors:
+            os.close(fd)
+
+    def _reap(self) -> None:
+        for child, pid in list(self._children.items()):
+            status = _reaped(pid)
+            if status is None:
+                continue
+            del self._children[child]
+            if self._end is not None:
+                self._end.send(ChildExited(child, pid, exit_status(status)))
+        status = _reaped(self._node_pid)
+        if status is None:
+            return
+        node_pid, self._node_pid = self._node_pid, 0
+        # First of all: without their node, children must not go on.
+        self._kill_children()
+        if self._end is not None:
+            self._selector.unregister(self._end)
+            self._end.close()
+            self._end = None
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status) != EXIT_FATAL:
+            self._node_exit = os.WEXITSTATUS(status)
+        elif os.WIFEXITED(status) and not self._spoken:
+            self._node_exit = 1
+        else:
+            log.error(
+                "the node (pid %d) died: %s; what it held goes to the next one",
+                node_pid,
+                exit_status(status),
+                extra={"action": "node_died"},
+            )
+
+    def _kill_children(self) -> None:
+        for pid in self._children.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for pid in self._children.values():
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+        self._children.clear()
+
+    def _pause(self, lived_s: float) -> None:
+        """Do not start nodes in a tight circle."""
+        if lived_s > _RESPAWN_CALM_S:
+            self._pause_s = _RESPAWN_FIRST_S
+        time.sleep(self._pause_s)
+        self._pause_s = min(self._pause_s * 2, _RESPAWN_MAX_S)
+
+    # Signals.
+
+    def _install_signals(self) -> socket.socket:
+        read, write = socket.socketpair()
+        for sock in (read, write):
+            sock.setblocking(False)
+        signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+        self._wakeup_write = write
+        for signum in (*_STOP_SIGNALS, signal.SIGCHLD):
+            signal.signal(signum, _noted)
+        self._selector.register(read, selectors.EVENT_READ, "wakeup")
+        return read
+
+    def _on_signals(self, wakeup: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in wakeup.recv(4096):
+                if number in _STOP_SIGNALS:
+                    self._forward(signal.Signals(number).name)
+
+    def _forward(self, name: str) -> None:
+        self._stops += 1
+        grace_s = self._config.grace_s
+        at_once = self._stops > 1 or name == "SIGQUIT"
+        if at_once:
+            self._stopping_at = time.monotonic() + _LAST_WORD_S
+        elif grace_s is not None:
+            self._stopping_at = time.monotonic() + grace_s + _LAST_WORD_S
+        if self._end is not None:
+            self._end.send(GotSignal(name))
+
+
+def _noted(_signum: int, _frame: FrameType | None) -> None:
+    """Signals are read from the wake-up socket; this only keeps Python from its default action."""
+
+
+def _reaped(pid: int) -> int | None:
+    """The wait status of a process that has ended, or None."""
+    if not pid:
+        return None
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    return status if done else None

@@ -1,0 +1,341 @@
+"""The node: the one process of a worker that talks to the broker and decides what its children do.
+
+All decisions are the engine's (`core.engine`); this file carries them out. One thread, one selector: children,
+main process, bell and mailbox are descriptors on it. A turn is: wait, gather events, `step`, carry out the
+effects, commit; and again while that brings news.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from celeriac.core.engine import effects as fx
+from celeriac.core.engine import events as ev
+from celeriac.core.engine.step import new_state, start, step, wake_at
+from celeriac.model.errors import DecodeError, OperationalError
+from celeriac.model.message import Delivery, Receipt, Record, Settlement
+from celeriac.model.policy import TaskPolicy
+from celeriac.model.ports import Backend, BrokerAdmin, Bus, Clock, Nodes
+from celeriac.pools.hosted import FromChild, Gone, HostedPool, PoolEvent, Up
+from celeriac.pools.spawner import Exited, Signalled, Spawned
+from celeriac.wire.frames import Back, Done, JobFrame, Keep
+from celeriac.wire.protocol2 import decode_head
+from celeriac.worker import task_log
+from celeriac.worker.config import WorkerConfig
+from celeriac.worker.finals import final_record
+from celeriac.worker.link import Arrived, Committer, Link, LinkNews
+from celeriac.worker.threads import Ear, Keeper, Mailbox
+
+log = logging.getLogger("celeriac.worker")
+
+_GATHER_S = 0.002
+"""While every child has much to do, outcomes are gathered for so long, to be committed together."""
+_GATHER_DEPTH = 24
+"""That much: jobs in flight of the child that has the fewest."""
+_TURNS_MAX = 64
+"""Bound on the steps of one turn; the rest waits for the next turn, so that children are heard."""
+_WAIT_MAX_S = 5.0
+_OPEN_RETRY_MAX_S = 2.0
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+
+class Node:
+    """Owns the broker's side of a worker.
+
+    :param pool: its children; the node shares their selector and their spawner
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        broker: Any,
+        backend: Backend | None,
+        tasks: Mapping[str, TaskPolicy],
+        pool: HostedPool,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._broker = broker
+        self._backend = backend
+        self._pool = pool
+        self._spawner = pool.spawner
+        self._selector = selector = pool.selector
+        self._clock = clock
+        self._tasks = tasks
+        self._state = new_state(config.policy, tasks)
+        self._held: dict[Receipt, None] = {}
+        self._records: list[Record] = []
+        self._exit: int | None = None
+        self._stops = 0
+        self._moved_at = clock.monotonic()
+        self._busy = False
+        self._log_received = log.isEnabledFor(logging.INFO)
+        self._mailbox = Mailbox()
+        self._link = Link(broker, Committer(broker, backend, trouble), config.queues, selector, clock, trouble)
+        self._keeper = Keeper(
+            broker, config.lease_s, lambda: list(self._held), lambda: self._moved_at, self._mailbox, clock, trouble
+        )
+        self._ear = Ear(broker, self._mailbox, trouble) if isinstance(broker, Bus) else None
+
+    def run(self) -> int:
+        """Work until told to stop; the exit code."""
+        self._selector.register(self._spawner.fileno(), selectors.EVENT_READ, ("spawner", 0))
+        self._selector.register(self._mailbox.fileno(), selectors.EVENT_READ, ("mail", 0))
+        self._keeper.start()
+        if self._ear is not None:
+            self._ear.start()
+        try:
+            self._carry(start(self._state, self._now()))
+            while self._exit is None:
+                self._turn()
+        finally:
+            self._keeper.stop()
+            if self._ear is not None:
+                self._ear.stop()
+        return self._finish(self._exit)
+
+    def _finish(self, code: int) -> int:
+        self._keeper.join(timeout=5.0)
+        if self._ear is not None:
+            self._ear.join(timeout=5.0)
+        self._link.close()
+        self._pool.close()
+        self._selector.unregister(self._mailbox.fileno())
+        self._selector.unregister(self._spawner.fileno())
+        self._mailbox.close()
+        return code
+
+    def _turn(self) -> None:
+        if self._busy:
+            time.sleep(_GATHER_S)
+        events = self._gather(self._selector.select(self._wait_s()))
+        self._moved_at = self._clock.monotonic()
+        events.append(ev.Tick())
+        for _ in range(_TURNS_MAX):
+            self._carry(step(self._state, events, self._now()))
+            events = [self._from_link(news) for news in self._link.step()]
+            if self._records:
+                self._write_records()
+            if not events or self._exit is not None:
+                break
+        else:
+            self._carry(step(self._state, events, self._now()))
+        in_flight = [len(child.flights) for child in self._state.children.values() if child.up]
+        self._busy = bool(in_flight) and min(in_flight) >= _GATHER_DEPTH
+
+    def _wait_s(self) -> float:
+        now = self._clock.monotonic()
+        wake = wake_at(self._state, self._now())
+        deadline = self._link.deadline()
+        ends = [at for at in (wake, deadline) if at is not None]
+        return max(0.0, min([at - now for at in ends] + [_WAIT_MAX_S]))
+
+    def _now(self) -> ev.Now:
+        return ev.Now(self._clock.monotonic(), self._clock.wall())
+
+    # What happened.
+
+    def _gather(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> list[ev.Event]:
+        events: list[ev.Event] = []
+        for key, mask in ready:
+            kind, child = key.data
+            if kind == "child":
+                if mask & selectors.EVENT_WRITE:
+                    self._pool.writable(child)
+                if mask & selectors.EVENT_READ:
+                    self._from_pool(self._pool.readable(child), events)
+            elif kind == "bell":
+                self._link.rung()
+            elif kind == "mail":
+                events.extend(self._mailbox.collect())
+            else:
+                self._from_spawner(events)
+        for child, seq, at in self._pool.begun():
+            events.append(ev.Started(child, seq, at))
+        return events
+
+    def _from_pool(self, pool_events: Sequence[PoolEvent], events: list[ev.Event]) -> None:
+        for event in pool_events:
+            if isinstance(event, FromChild):
+                frame = event.frame
+                if isinstance(frame, Done):
+                    events.append(
+                        ev.Finished(
+                            event.child,
+                            frame.seq,
+                            frame.state,
+                            frame.verdict,
+                            frame.runtime_s,
+                            frame.records,
+                            frame.follow_ups,
+                            frame.retiring,
+                        )
+                    )
+                elif isinstance(frame, Back):
+                    events.append(ev.Returned(event.child, frame.seqs))
+                elif isinstance(frame, Keep):
+                    self._records.append(frame.record)
+            elif isinstance(event, Up):
+                events.append(ev.ChildUp(event.child, self._pool.facts.slots_per_child))
+            else:
+                events.append(died(event))
+
+    def _from_spawner(self, events: list[ev.Event]) -> None:
+        try:
+            news = self._spawner.receive()
+        except EOFError:
+            # Nobody reaps or starts children any more.
+            log.critical("the main process is gone; ending", extra={"action": "main_gone"})
+            self._exit = 1
+            return
+        for item in news:
+            if isinstance(item, Spawned):
+                self._pool.adopt(item)
+            elif isinstance(item, Exited):
+                self._from_pool(self._pool.gone(item), events)
+            else:
+                events.append(self._stop(item))
+
+    def _stop(self, signalled: Signalled) -> ev.Stop:
+        """TERM and INT end warmly, QUIT and any second signal at once."""
+        self._stops += 1
+        at_once = self._stops > 1 or signalled.name == "SIGQUIT"
+        code = 0 if signalled.name == "SIGTERM" else 1
+        log.info("%s shutdown", "cold" if at_once else "warm", extra={"action": "shutdown", "signal": signalled.name})
+        return ev.Stop(0.0 if at_once else self._config.grace_s, code)
+
+    def _from_link(self, news: LinkNews) -> ev.Event:
+        if isinstance(news, Arrived):
+            return ev.Delivered(tuple([self._arrival(delivery) for delivery in news.deliveries]))
+        for receipt in news.stale:
+            self._held.pop(receipt, None)
+        return ev.Confirmed(news.done, news.stale)
+
+    def _arrival(self, delivery: Delivery) -> ev.Arrival:
+        self._held[delivery.receipt] = None
+        try:
+            head = decode_head(delivery.message, self._config.results.accept)
+        except DecodeError as exc:
+            task_log.message_unreadable(delivery.message.id, delivery.message.task, exc)
+            return ev.Arrival(delivery, None, str(exc))
+        if self._log_received:
+            task_log.task_received(head)
+        return ev.Arrival(delivery, head, None)
+
+    # What to do.
+
+    def _carry(self, effects: Sequence[fx.Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, fx.Run):
+                self._pool.submit(effect.child, [job_frame(job) for job in effect.jobs])
+            elif isinstance(effect, fx.Settle):
+                for item in effect.items:
+                    self._settle(item)
+            elif isinstance(effect, fx.Take):
+                self._link.want(effect.limit)
+            else:
+                self._carry_rare(effect)
+
+    def _carry_rare(self, effect: fx.Effect) -> None:
+        if isinstance(effect, fx.Recall):
+            self._pool.recall(effect.child, effect.seqs)
+        elif isinstance(effect, fx.Interrupt):
+            self._pool.interrupt(effect.child, effect.seq, effect.how, effect.signal)
+        elif isinstance(effect, fx.Spawn):
+            self._pool.start(effect.child)
+        elif isinstance(effect, fx.Kill):
+            self._pool.kill(effect.child)
+        elif isinstance(effect, fx.Retire):
+            self._pool.retire(effect.child)
+        elif isinstance(effect, fx.Note):
+            log.log(_LEVELS[effect.level], effect.text, extra={"action": effect.action, "data": effect.fields})
+        elif isinstance(effect, fx.Exit):
+            self._exit = effect.code
+
+    def _settle(self, item: fx.SettleItem) -> None:
+        records = item.records
+        if item.final is not None and item.head is not None:
+            record = final_record(item.final, item.head, item.reply_to, self._config.results, self._clock.wall())
+            records = (*records, record)
+        if item.receipt is not None:
+            self._held.pop(item.receipt, None)
+        self._link.settle(Settlement(item.receipt, item.verdict, records, item.follow_ups), confirm=item.confirm)
+
+    def _write_records(self) -> None:
+        """STARTED records: they tell people, nothing depends on them, so a failed write is only said."""
+        records, self._records = self._records, []
+        if self._backend is None:
+            return
+        try:
+            self._backend.write(records)
+        except OperationalError as exc:
+            trouble("started_not_written", f"could not write that tasks have started: {exc}")
+
+
+def died(gone: Gone) -> ev.Died:
+    """The engine's word for a child that is gone."""
+    return ev.Died(gone.child, (gone.running,) if gone.running else (), gone.status)
+
+
+def job_frame(job: fx.Job) -> JobFrame:
+    """A job as its child gets it."""
+    delivery = job.arrival.delivery
+    final = job.conclude
+    key = delivery.receipt.key
+    return JobFrame(
+        job.seq,
+        key if isinstance(key, int) and final is None else 0,
+        delivery.message,
+        delivery.receipt.attempt,
+        delivery.crashes,
+        delivery.redelivered,
+        None if final is None else (final.state, final.error, final.args),
+    )
+
+
+def trouble(action: str, text: str, **fields: Any) -> None:
+    """Log what went wrong with a server."""
+    log.warning("%s", text, extra={"action": action, "data": fields})
+
+
+def open_patiently(broker: Any, backend: Backend | None, clock: Clock, *, deadline_s: float | None) -> None:
+    """Open both, trying again while a server is away. Raises OperationalError after `deadline_s`, and at once what
+    only a person can mend."""
+    started = clock.monotonic()
+    pause_s = 0.1
+    while True:
+        try:
+            broker.open()
+            if backend is not None:
+                backend.open()
+        except OperationalError as exc:
+            if deadline_s is not None and clock.monotonic() - started > deadline_s:
+                raise
+            trouble("broker_away", f"cannot connect, trying again: {exc}")
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, _OPEN_RETRY_MAX_S)
+        else:
+            return
+
+
+def marks_descriptor(broker: Any, size: int) -> tuple[int, int] | None:
+    """(descriptor, offset) of marks that the broker keeps for others to read after our death, or None."""
+    if not isinstance(broker, Nodes):
+        return None
+    fd = broker.join(size)
+    if fd is None:
+        return None
+    return fd, int(getattr(broker, "marks_offset", 0))
+
+
+def revive_known(broker: Any, tasks: Collection[str]) -> None:
+    """Messages that were parked because nobody knew their task: now somebody may."""
+    if not isinstance(broker, BrokerAdmin):
+        return
+    revived = broker.revive(parked_tasks=tuple(tasks))
+    if revived:
+        log.info("%d parked messages can run now", revived, extra={"action": "unparked", "data": {"count": revived}})

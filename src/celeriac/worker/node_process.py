@@ -1,0 +1,79 @@
+"""From a forked copy of the main process to a running node."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from celeriac.model.clock import SystemClock
+from celeriac.model.errors import ImproperlyConfigured
+from celeriac.model.facts import PoolFacts
+from celeriac.model.run import Runnable
+from celeriac.pools.hosted import HostedPool
+from celeriac.pools.marks import RECORD_BYTES, Marks
+from celeriac.worker.child import map_marks
+from celeriac.worker.config import Home, WorkerConfig
+from celeriac.worker.log_setup import setup_logging
+from celeriac.worker.node import Node, marks_descriptor, open_patiently, revive_known
+from celeriac.worker.process import die_with_parent, name_process
+from celeriac.worker.tree import TreeSpawner
+
+log = logging.getLogger("celeriac.worker")
+
+EXIT_FATAL = 78
+"""The node ends with it when only a person can help; the main process does not start another."""
+_MARKS_BYTES = 65536
+"""Room for the marks of 1024 children; a multiple of every page size."""
+PREFORK_FACTS = PoolFacts(name="prefork", slots_per_child=1, kills=True)
+
+
+def node_main(
+    home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable], sock: socket.socket, parent_pid: int
+) -> int:
+    """Be the node; its exit code."""
+    die_with_parent(parent_pid)
+    name_process("celeriac-node")
+    setup_logging(config, "Node")
+    # The main process passes on what concerns us.
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    spawner = TreeSpawner(sock)
+    clock = SystemClock()
+    try:
+        broker: Any = home.make_broker()
+        backend = home.make_backend()
+        open_patiently(broker, backend, clock, deadline_s=None)
+    except ImproperlyConfigured as exc:
+        log.critical("%s", exc, extra={"action": "misconfigured"})
+        return EXIT_FATAL
+    try:
+        marks = _share_marks(broker, spawner)
+        revive_known(broker, tasks)
+        pool = HostedPool(spawner, marks, selectors.DefaultSelector(), PREFORK_FACTS)
+        policies = {name: task.policy for name, task in tasks.items()}
+        node = Node(config, broker, backend, policies, pool, clock)
+        spawner.ready()
+        return node.run()
+    finally:
+        broker.close()
+        if backend is not None:
+            backend.close()
+
+
+def _share_marks(broker: Any, spawner: TreeSpawner) -> Marks:
+    kept = marks_descriptor(broker, _MARKS_BYTES)
+    if kept is None:
+        fd, offset = os.memfd_create("celeriac-marks"), 0
+        os.ftruncate(fd, _MARKS_BYTES)
+    else:
+        fd, offset = kept
+    spawner.share_marks(fd, offset, _MARKS_BYTES)
+    marks = map_marks(fd, offset, _MARKS_BYTES)
+    os.close(fd)
+    assert marks.children == _MARKS_BYTES // RECORD_BYTES
+    return marks

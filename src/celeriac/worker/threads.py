@@ -1,0 +1,177 @@
+"""The node's threads beside its main one: they renew leases, sweep, and listen to the control topic.
+
+User code runs in none of them, so nothing a task does can stop a lease from being renewed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from celeriac.core.engine.events import Cancelled, LeaseLost
+from celeriac.model.errors import OperationalError
+from celeriac.model.message import Receipt
+from celeriac.model.ports import Bus, Clock, Nodes
+
+CONTROL_TOPIC = "control"
+_RENEWALS_PER_LEASE = 3
+_SWEEP_S = 0.5
+"""How soon a dead node's work is seen by a living one."""
+_EAR_S = 1.0
+_STALL_S = 60.0
+"""A node whose main thread has not moved for so long is beyond help: it ends, and another takes over."""
+
+
+class Mailbox:
+    """Events from other threads; its descriptor becomes readable when there are any."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        self._events: deque[Any] = deque()
+
+    def fileno(self) -> int:
+        """To poll."""
+        return self._read
+
+    def post(self, event: Any) -> None:
+        """Leave an event; any thread."""
+        self._events.append(event)
+        try:
+            os.write(self._write, b"!")
+        except OSError:
+            # Full: then it is readable already.
+            return
+
+    def collect(self) -> list[Any]:
+        """All events, in order; the node's thread."""
+        with contextlib.suppress(OSError):
+            while os.read(self._read, 4096):
+                continue
+        events: list[Any] = []
+        while self._events:
+            events.append(self._events.popleft())
+        return events
+
+    def close(self) -> None:
+        """Close both ends."""
+        os.close(self._read)
+        os.close(self._write)
+
+
+class Keeper(threading.Thread):
+    """Renews the node's lease and sweeps after dead nodes.
+
+    :param held: the receipts the node holds now; called on this thread
+    :param moved_at: monotonic time of the main thread's last move
+    """
+
+    def __init__(
+        self,
+        broker: Any,
+        lease_s: float,
+        held: Callable[[], Sequence[Receipt]],
+        moved_at: Callable[[], float],
+        mailbox: Mailbox,
+        clock: Clock,
+        trouble: Callable[..., None],
+    ) -> None:
+        super().__init__(name="keeper", daemon=True)
+        self._broker = broker
+        self._lease_s = lease_s
+        self._held = held
+        self._moved_at = moved_at
+        self._mailbox = mailbox
+        self._clock = clock
+        self._trouble = trouble
+        self._stopping = threading.Event()
+        self._sweeps = isinstance(broker, Nodes)
+
+    def run(self) -> None:
+        """Until stopped."""
+        beat_s = self._lease_s / _RENEWALS_PER_LEASE
+        renew_at = 0.0
+        while not self._stopping.is_set():
+            now = self._clock.monotonic()
+            if now >= renew_at:
+                renew_at = now + (beat_s if self._renew() else min(beat_s / 4, 0.5))
+            if self._sweeps:
+                self._sweep()
+            self._stopping.wait(max(0.01, min(_SWEEP_S, renew_at - self._clock.monotonic())))
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stopping.set()
+
+    def _renew(self) -> bool:
+        if self._clock.monotonic() - self._moved_at() > max(_STALL_S, 5 * self._lease_s):
+            self._trouble("node_stalled", "the node's main thread is stuck; ending it so that its work goes elsewhere")
+            os._exit(70)
+        try:
+            lost = self._broker.extend(tuple(self._held()), self._lease_s)
+        except OperationalError as exc:
+            self._trouble("lease_not_renewed", f"the lease could not be renewed, trying again: {exc}")
+            return False
+        if lost:
+            self._mailbox.post(LeaseLost(tuple(lost)))
+        return True
+
+    def _sweep(self) -> None:
+        try:
+            self._broker.sweep()
+        except OperationalError as exc:
+            self._trouble("sweep_failed", f"could not look after dead workers: {exc}")
+
+
+class Ear(threading.Thread):
+    """Listens to the control topic: revoked tasks that this node may hold."""
+
+    def __init__(self, bus: Bus, mailbox: Mailbox, trouble: Callable[..., None]) -> None:
+        super().__init__(name="ear", daemon=True)
+        self._bus = bus
+        self._mailbox = mailbox
+        self._trouble = trouble
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Until stopped."""
+        subscription = None
+        while not self._stopping.is_set():
+            try:
+                if subscription is None:
+                    subscription = self._bus.subscribe([CONTROL_TOPIC])
+                for _, data in subscription.receive(_EAR_S):
+                    self._heard(data)
+            except OperationalError as exc:
+                self._trouble("control_unheard", f"cannot listen to the control topic, trying again: {exc}")
+                self._stopping.wait(_EAR_S)
+        if subscription is not None:
+            subscription.close()
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stopping.set()
+
+    def _heard(self, data: bytes) -> None:
+        try:
+            word = msgspec.json.decode(data, type=_ControlWord)
+        except msgspec.MsgspecError as exc:
+            self._trouble("control_unreadable", f"a control message cannot be read and is ignored: {exc}")
+            return
+        if word.revoke:
+            self._mailbox.post(Cancelled(word.revoke, word.terminate, word.signal))
+
+
+class _ControlWord(msgspec.Struct, frozen=True):
+    """What may be said on the control topic."""
+
+    revoke: tuple[str, ...] = ()
+    terminate: bool = False
+    signal: str = "SIGTERM"
