@@ -19,9 +19,9 @@ _LABEL = 13
 _INDENT = " " * 3
 
 DURABILITY_IN_WORDS: dict[Durability, str] = {
-    "none": "lives in this process alone; nothing outlives it",
-    "process": "tasks survive kill -9 of every process; the last ones not a power cut",
-    "power": "tasks survive kill -9 of every process, and a power cut",
+    "none": "nothing outlives this process",
+    "process": "tasks survive kill -9, but the newest not a power cut",
+    "power": "tasks survive kill -9 and a power cut",
     "replicas": "tasks survive the loss of a machine",
 }
 
@@ -59,39 +59,48 @@ class BannerFacts(Struct, frozen=True):
     purged: int | None = None
 
 
+class _Row(Struct, frozen=True):
+    label: str
+    text: str
+    is_aside: bool = False
+    """Written faintly: a remark on the row above."""
+
+
 def compose(config: WorkerConfig, facts: BannerFacts, look: Look) -> str:
     """The banner as text of at most 80 columns, but for an address or name that is longer by itself."""
     title = f"{look.green('●')} {look.bold(f'celeriac {facts.version}')}  {config.hostname}"
     lines = ["", f" {title}", ""]
-    for label, value in _rows(config, facts, look):
-        lines += _row(label, value, look)
+    for row in _rows(config, facts):
+        lines += _lines(row, look)
     return "\n".join([*lines, ""])
 
 
-def _rows(config: WorkerConfig, facts: BannerFacts, look: Look) -> Iterable[tuple[str, str]]:
-    yield "app", facts.app
-    yield "broker", mask_url(facts.broker)
+def _rows(config: WorkerConfig, facts: BannerFacts) -> Iterable[_Row]:
+    yield _Row("app", facts.app)
+    yield _Row("broker", mask_url(facts.broker))
     if facts.durability is not None:
-        yield "", look.dim(DURABILITY_IN_WORDS[facts.durability])
+        yield _Row("", DURABILITY_IN_WORDS[facts.durability], is_aside=True)
     database = database_file(facts.broker)
     if database:
-        yield "database", f"{database}{_size(database)}"
-    yield "results", _results(facts)
-    yield "concurrency", f"{config.policy.children * config.policy.slots_per_child} ({config.pool})"
-    yield "queues", ", ".join(config.queues)
+        is_new = not os.path.exists(database)  # noqa: PTH110 - a path as text
+        yield _Row("database", f"{database} (new)" if is_new else database)
+    yield _Row("results", _results(facts))
+    yield _Row("concurrency", f"{config.policy.children * config.policy.slots_per_child} ({config.pool})")
+    yield _Row("queues", ", ".join(config.queues))
     if facts.purged is not None:
-        yield "purged", f"{facts.purged:,} message{'' if facts.purged == 1 else 's'}"
-    yield "tasks", _tasks(config.loglevel, facts.tasks)
-    yield "log", _log(config, look)
+        yield _Row("purged", f"{facts.purged:,} message{'' if facts.purged == 1 else 's'}")
+    yield _Row("tasks", _tasks(config.loglevel, facts.tasks))
+    yield _Row("log", _log(config))
 
 
-def _row(label: str, value: str, look: Look) -> list[str]:
-    width = WIDTH - len(_INDENT) - _LABEL
+def _lines(row: _Row, look: Look) -> list[str]:
     # An address is left whole: half of one cannot be copied.
-    lines = textwrap.wrap(value, width, break_long_words=False, break_on_hyphens=False) if "\x1b" not in value else []
-    first, *rest = lines or [value]
-    head = look.dim(f"{label:<{_LABEL}}") if label else " " * _LABEL
-    return [f"{_INDENT}{head}{first}", *(f"{_INDENT}{' ' * _LABEL}{line}" for line in rest)]
+    wrapped = textwrap.wrap(
+        row.text, WIDTH - len(_INDENT) - _LABEL, break_long_words=False, break_on_hyphens=False
+    ) or [""]
+    texts = [look.dim(text) if row.is_aside else text for text in wrapped]
+    heads = [look.dim(f"{row.label:<{_LABEL}}") if row.label else " " * _LABEL, *[" " * _LABEL] * (len(texts) - 1)]
+    return [f"{_INDENT}{head}{text}" for head, text in zip(heads, texts, strict=True)]
 
 
 def _results(facts: BannerFacts) -> str:
@@ -110,11 +119,10 @@ def _tasks(loglevel: str, names: Sequence[str]) -> str:
     return f"{len(names)}"
 
 
-def _log(config: WorkerConfig, look: Look) -> str:
+def _log(config: WorkerConfig) -> str:
     where = f" to {config.logfile}" if config.logfile else ""
-    if config.loglevel in {"DEBUG", "INFO"}:
-        return f"{config.loglevel}{where}"
-    return f"{config.loglevel}{where} {look.dim('(-l info shows every task)')}"
+    hint = "" if config.loglevel in {"DEBUG", "INFO"} else " (-l info shows every task)"
+    return f"{config.loglevel}{where}{hint}"
 
 
 def database_file(address: str) -> str | None:
@@ -123,15 +131,3 @@ def database_file(address: str) -> str | None:
     if url.scheme != "sqlite" or not url.path:
         return None
     return os.path.abspath(url.path)  # noqa: PTH100 - no symbolic link is followed: this is how it was named
-
-
-def _size(path: str) -> str:
-    try:
-        size = os.stat(path).st_size  # noqa: PTH116 - one call, at every start of a worker
-    except OSError:
-        return " (new)"
-    for unit in ("bytes", "KB", "MB"):
-        if size < 1024:
-            return f" ({size} {unit})"
-        size //= 1024
-    return f" ({size} GB)"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -13,9 +12,9 @@ from typing import Any
 import click
 
 from celeriac import __version__
-from celeriac.cli.failure import EXIT_INTERRUPTED, EXIT_UNAVAILABLE, Failure, explain
+from celeriac.cli.failure import EXIT_INTERRUPTED, EXIT_UNAVAILABLE, EXIT_USAGE, Failure, explain
 from celeriac.cli.invocation import Invocation
-from celeriac.cli.verb import DID_YOU_MEAN_CUTOFF, Errand, GlobalsAfterVerb
+from celeriac.cli.verb import Errand, GlobalsAfterVerb, check_verb
 from celeriac.model.errors import CeleriacError
 
 VERBS: dict[str, str] = {
@@ -76,22 +75,16 @@ class _Verbs(GlobalsAfterVerb, click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name in VERBS or name.startswith("-"):
-            return super().resolve_command(ctx, args)
         if name in _LATER:
-            raise Failure(f"`celeriac {name}` is not there yet.", _LATER[name] or "The verbs that work: " + _names(), 2)
-        near = difflib.get_close_matches(name, VERBS, n=1, cutoff=DID_YOU_MEAN_CUTOFF)
-        hint = f"Did you mean `{near[0]}`?" if near else f"The verbs are {_names()}."
-        raise Failure(f"There is no verb {name!r}.", hint, 2)
+            hint = _LATER[name] or f"The verbs that work: {', '.join(VERBS)}."
+            raise Failure(f"`celeriac {name}` is not there yet.", hint, EXIT_USAGE)
+        check_verb(name, VERBS)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of verbs, without importing any."""
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
-
-
-def _names() -> str:
-    return ", ".join(VERBS)
 
 
 def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -104,6 +97,7 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
     cls=_Verbs,
     context_settings={"auto_envvar_prefix": "CELERY", "help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EXAMPLES,
+    subcommand_metavar="VERB ...",
     invoke_without_command=True,
 )
 @click.option(
@@ -172,7 +166,9 @@ def _change_to(folder: str) -> None:
         os.chdir(folder)
     except OSError as exc:
         raise Failure(
-            f"--workdir {folder}: {exc.strerror or exc}.", "Name a folder that exists and that you may enter.", 2
+            f"--workdir {folder}: {exc.strerror or exc}.",
+            "Name a folder that exists and that you may enter.",
+            EXIT_USAGE,
         ) from exc
     here = str(Path.cwd())
     # `python -m` put the folder we came from first; imports are to come from the new one.

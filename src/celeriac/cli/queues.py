@@ -14,7 +14,7 @@ from celeriac.cli.admin import opened_admin
 from celeriac.cli.failure import EXIT_FAILED, EXIT_USAGE, Failure
 from celeriac.cli.invocation import Invocation, load_app
 from celeriac.cli.letters import LETTERS_MAX, Selection, chosen, in_portions
-from celeriac.cli.verb import GlobalsAfterVerb, Verb
+from celeriac.cli.verb import GlobalsAfterVerb, Verb, check_verb
 from celeriac.model.message import Depth
 from celeriac.model.ports import BrokerAdmin
 
@@ -34,17 +34,26 @@ Examples:
   celeriac -A proj queues resume mail
 
 \b
-ready    waits for a worker          dead    given up, with the reason; revive tries again
-delayed  not due yet                 parked  no worker knew the task's name; runs when one does
-running  a worker has it             paused  nothing is taken from the queue
+ready    waits for a worker
+delayed  not due yet
+running  a worker has it
+dead     given up, with the reason; revive tries it again
+parked   no worker knew the task's name; runs when one does
+paused   nothing is taken from the queue
 """
 
 
 class _Queues(GlobalsAfterVerb, click.Group):
     """A verb that does something by itself, with verbs of its own."""
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        check_verb(args[0], self.commands)
+        return super().resolve_command(ctx, args)
 
-@click.group(cls=_Queues, invoke_without_command=True, epilog=_EPILOG)
+
+@click.group(cls=_Queues, invoke_without_command=True, epilog=_EPILOG, subcommand_metavar="[VERB] ...")
 @click.option("-Q", "--queues", "names", type=fields.NAMES, metavar="A,B", help="Only these.")
 @click.option("--json", "wants_json", is_flag=True, help="Print JSON.")
 @click.pass_context

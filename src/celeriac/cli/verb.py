@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 from msgspec import Struct
+
+from celeriac.cli.failure import EXIT_USAGE, Failure
 
 DID_YOU_MEAN_CUTOFF = 0.6
 """How alike two words must be for one to be offered for the other (1 is equal)."""
@@ -53,6 +56,16 @@ class GlobalsAfterVerb(click.Command):
 def _verb_only(verb: str, root: str) -> str:
     """`python -m celeriac worker` has its program's name in three words."""
     return verb.removeprefix(root.partition(" ")[2]).strip()
+
+
+def check_verb(name: str, known: Iterable[str]) -> None:
+    """Raise Failure, with the nearest name, if there is no such verb. Options pass."""
+    names = list(known)
+    if name in names or name.startswith("-"):
+        return
+    near = difflib.get_close_matches(name, names, n=1, cutoff=DID_YOU_MEAN_CUTOFF)
+    hint = f"Did you mean `{near[0]}`?" if near else f"The verbs are {', '.join(names)}."
+    raise Failure(f"There is no verb {name!r}.", hint, EXIT_USAGE)
 
 
 class Verb(GlobalsAfterVerb):
