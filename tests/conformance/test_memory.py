@@ -2,12 +2,24 @@ from pathlib import Path
 
 from celeriac.backends.memory import MemoryBackend
 from celeriac.brokers.memory import MemoryBroker
+from celeriac.testing.backend_suite import BackendSuite
 from celeriac.testing.broker_suite import BrokerSuite
+from celeriac.testing.bus_suite import BusSuite
 
 
-class TestMemoryBroker(BrokerSuite):
+class _Memory:
+    def new_url(self, folder: Path) -> str:
+        return f"memory://{folder.name}"
+
+
+class TestMemoryBroker(_Memory, BrokerSuite):
     adapter = MemoryBroker
     backend_adapter = MemoryBackend
 
-    def new_url(self, folder: Path) -> str:
-        return f"memory://{folder.name}"
+
+class TestMemoryBackend(_Memory, BackendSuite):
+    adapter = MemoryBackend
+
+
+class TestMemoryBus(_Memory, BusSuite):
+    adapter = MemoryBroker

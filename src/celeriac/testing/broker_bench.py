@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 import pytest
@@ -13,66 +10,36 @@ import pytest
 from celeriac.model.facts import BrokerFacts
 from celeriac.model.message import Ack, Delivery, Message, Receipt, Record, Settled, Settlement, Verdict
 from celeriac.model.ports import Backend, Broker, BrokerAdmin, Nodes
-from celeriac.testing.client_program import Site
-from celeriac.testing.clients import Call, Client, adapter_path, scale, wait_until
+from celeriac.testing.clients import Call, scale, wait_until
+from celeriac.testing.store_bench import LONG_LEASE_S, LONG_WAIT_S, NEVER_S, PROMPT_S, StoreBench
 
-LONG_LEASE_S = 30.0
-"""No lease ends by itself within a test that does not want it to."""
+__all__ = ["LONG_LEASE_S", "LONG_WAIT_S", "NEVER_S", "PROMPT_S", "SHORT_LEASE_S", "BrokerBench", "ids_of", "record"]
+
 SHORT_LEASE_S = 0.8
-NEVER_S = 3600.0
-"""A delay that is not over within any test."""
-PROMPT_S = 2.0
-"""What happens "at once" or "promptly" happens within this, times the scale: far above any adapter's latency, far
-below the waits that would be the alternative."""
-LONG_WAIT_S = 20.0
-"""A wait that only a wake-up ends within the bound of a test."""
 
 
-class BrokerBench:
-    """Set by a subclass: the adapter, and where a fresh store of it is.
+class BrokerBench(StoreBench):
+    """A broker opened on a fresh store."""
 
-    All hooks are plain attributes and methods, and tests take no fixtures, so that a suite can also be run without
-    pytest (`celeriac.testing.faults.run_suite`).
-    """
-
-    adapter: ClassVar[type[Any]]
-    """The class under test, constructed as ``adapter(url, options)``, importable by other processes."""
     backend_adapter: ClassVar[type[Any] | None] = None
     """The backend that shares the store, if there is one."""
-    options: ClassVar[Mapping[str, Any]] = {}
-    """Further options for the constructor; plain values."""
     larger_goes_first: ClassVar[bool] = True
     """The sense of bare numbers as priorities."""
-    bad_urls: ClassVar[Sequence[str]] = ()
-    """Addresses that cannot work; ``{folder}`` stands for an empty folder."""
-
-    def new_url(self, folder: Path) -> str:
-        """The address of a fresh, empty store; `folder` is the test's own and goes away after it."""
-        raise NotImplementedError("say where a fresh store is: override new_url")
 
     def setup_method(self) -> None:
         """Open a broker on a fresh store."""
-        self._stack = ExitStack()
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="celeriac-suite-")))
-        self.url = self.new_url(self.folder)
+        super().setup_method()
         self.broker = self.open_broker()
-
-    def teardown_method(self) -> None:
-        """Close everything, the youngest first."""
-        self._stack.close()
 
     # ---------------------------------------------------------------- making
 
     def make(self, url: str, lease_s: float = LONG_LEASE_S) -> Broker:
         """A broker that is not opened yet."""
-        return cast("Broker", self.adapter(url, self._options(lease_s)))
+        return cast("Broker", self.adapter(url, self.options_with(lease_s)))
 
     def open_broker(self, lease_s: float = LONG_LEASE_S, url: str | None = None) -> Broker:
         """An open broker, closed after the test."""
-        broker = self.make(url or self.url, lease_s)
-        broker.open()
-        self._stack.callback(broker.close)
-        return broker
+        return cast("Broker", self.open_adapter(self.adapter, url or self.url, lease_s))
 
     def reopen(self, lease_s: float = LONG_LEASE_S) -> None:
         """Close the broker under test and go on with another object on the same store."""
@@ -83,19 +50,7 @@ class BrokerBench:
         """The open backend of the same store. Skips the test if the suite has none."""
         if self.backend_adapter is None:
             pytest.skip("the suite names no backend_adapter that shares the store")
-        backend = cast("Backend", self.backend_adapter(self.url, self._options(LONG_LEASE_S)))
-        backend.open()
-        self._stack.callback(backend.close)
-        return backend
-
-    def client(self, lease_s: float = LONG_LEASE_S) -> Client:
-        """Another process with a broker on the same store, still starting; closed after the test."""
-        client = Client(Site(adapter_path(self.adapter), self.url, self._options(lease_s)))
-        self._stack.callback(client.close)
-        return client
-
-    def _options(self, lease_s: float) -> dict[str, Any]:
-        return {"lease_s": lease_s, "connect_timeout_s": 4.0, **self.options}
+        return cast("Backend", self.open_adapter(self.backend_adapter, self.url))
 
     # ---------------------------------------------------------------- what the broker has
 
@@ -110,11 +65,6 @@ class BrokerBench:
         if not isinstance(self.broker, BrokerAdmin):
             pytest.skip(f"{self.facts.name} has no admin verbs")
         return self.broker
-
-    def needs(self, holds: bool, why: str) -> None:
-        """Skip the test, saying why, unless a condition holds."""
-        if not holds:
-            pytest.skip(f"{self.facts.name}: {why}")
 
     # ---------------------------------------------------------------- doing
 

@@ -17,11 +17,15 @@ set ``CELERIAC_TEST_SCALE`` above 1 on slow machines: every bound is multiplied 
 
 from __future__ import annotations
 
+from celeriac.testing.broker_claims import Claims
+from celeriac.testing.broker_crowd import Crowds
+from celeriac.testing.broker_deaths import Deaths
 from celeriac.testing.broker_delivering import Delivering
+from celeriac.testing.broker_machine import Histories
 from celeriac.testing.broker_settling import Settling
 from celeriac.testing.broker_tools import Tools
 from celeriac.testing.broker_waiting import Waiting
 
 
-class BrokerSuite(Delivering, Settling, Waiting, Tools):
+class BrokerSuite(Delivering, Settling, Waiting, Tools, Claims, Histories, Crowds, Deaths):
     """All of the contract: examples, facts, model, concurrency and faults."""

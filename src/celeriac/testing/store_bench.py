@@ -1,0 +1,89 @@
+"""What the suites of all stores share: the hooks a subclass fills in, a fresh store for each test, and its clients.
+
+Hooks are plain attributes and methods, and tests take no fixtures, so that a suite can also be run without pytest
+(`celeriac.testing.faults.run_test`).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from celeriac.testing.client_program import Site
+from celeriac.testing.clients import Client, adapter_path
+
+LONG_LEASE_S = 30.0
+"""No lease ends by itself within a test that does not want it to."""
+PROMPT_S = 2.0
+"""What happens "at once" or "promptly" happens within this, times the scale: far above any adapter's latency, far
+below the waits that would be the alternative."""
+LONG_WAIT_S = 20.0
+"""A wait that only a wake-up ends within the bound of a test."""
+NEVER_S = 3600.0
+"""A delay that is not over within any test."""
+
+EXAMPLES_VARIABLE = "CELERIAC_TEST_EXAMPLES"
+"""How many random histories a model test tries; more are a longer proof."""
+_EXAMPLES = 40
+
+
+def examples() -> int:
+    """The number of histories, from ``CELERIAC_TEST_EXAMPLES``."""
+    return int(os.environ.get(EXAMPLES_VARIABLE, str(_EXAMPLES)))
+
+
+class StoreBench:
+    """A suite's hooks. Set by a subclass: the adapter, and where a fresh store of it is."""
+
+    adapter: ClassVar[type[Any]]
+    """The class under test, constructed as ``adapter(url, options)``, importable by other processes."""
+    options: ClassVar[Mapping[str, Any]] = {}
+    """Further options for the constructor; plain values."""
+    bad_urls: ClassVar[Sequence[str]] = ()
+    """Addresses that cannot work; ``{folder}`` stands for an empty folder."""
+
+    def new_url(self, folder: Path) -> str:
+        """The address of a fresh, empty store; `folder` is the test's own and goes away after it."""
+        raise NotImplementedError("say where a fresh store is: override new_url")
+
+    def setup_method(self) -> None:
+        """Make the address of a fresh store."""
+        self._stack = ExitStack()
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="celeriac-suite-")))
+        self.url = self.fresh_url()
+
+    def teardown_method(self) -> None:
+        """Close everything, the youngest first."""
+        self._stack.close()
+
+    def fresh_url(self) -> str:
+        """The address of another fresh store."""
+        return self.new_url(Path(tempfile.mkdtemp(dir=self.folder)))
+
+    def open_adapter(self, adapter: type[Any], url: str, lease_s: float = LONG_LEASE_S) -> Any:
+        """An adapter, open, closed after the test."""
+        made = adapter(url, self.options_with(lease_s))
+        made.open()
+        self._stack.callback(made.close)
+        return made
+
+    def options_with(self, lease_s: float) -> dict[str, Any]:
+        """What adapters are constructed with."""
+        return {"lease_s": lease_s, "connect_timeout_s": 4.0, **self.options}
+
+    def client(self, lease_s: float = LONG_LEASE_S, adapter: type[Any] | None = None) -> Client:
+        """Another process with an adapter on the same store, still starting; closed after the test."""
+        client = Client(Site(adapter_path(adapter or self.adapter), self.url, self.options_with(lease_s)))
+        self._stack.callback(client.close)
+        return client
+
+    def needs(self, holds: bool, why: str) -> None:
+        """Skip the test, saying why, unless a condition holds."""
+        if not holds:
+            pytest.skip(f"{self.adapter.__name__}: {why}")
