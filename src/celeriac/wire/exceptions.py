@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -99,12 +99,6 @@ def exception_record(exc: BaseException, encodable: Callable[[Any], object]) -> 
 
 
 def _encodable_or_text(value: Any, encodable: Callable[[Any], object]) -> Any:
-    if value is None or type(value) in (bool, int, float, str):
-        try:
-            encodable(value)
-        except Exception:  # noqa: BLE001 - an integer of too many digits
-            return saferepr(value, _TEXT_CHARS_MAX)
-        return value
     try:
         encodable(value)
     except Exception:  # noqa: BLE001 - hooks are user code
@@ -136,7 +130,9 @@ def exception_from(record: Any) -> BaseException:
     """The exception that a record tells of.
 
     If the module is loaded and has an exception class of that name, one of it is made from the arguments;
-    nothing is ever imported. Otherwise a new class of that name stands for it.
+    nothing is ever imported. If its constructor refuses the arguments (it wants others than it gave to
+    ``super().__init__``) it is left out: the exception can be caught by its class and has its text, but not
+    the attributes that the constructor would set. Otherwise a new class of that name stands for it.
 
     Raises SecurityError if the name is that of something else than an exception, DecodeError if the record
     has no type.
@@ -153,11 +149,15 @@ def exception_from(record: Any) -> BaseException:
     cls = _class_of(module if isinstance(module, str) else "", name)
     message = record.get("exc_message")
     args = message if isinstance(message, (list, tuple)) else () if message is None else (message,)
-    try:
-        made: Any = cls(*args)
-    except Exception:  # noqa: BLE001 - constructors are user code
-        return Exception(f"{cls.__name__}({', '.join(saferepr(arg) for arg in args)})")
-    return made if isinstance(made, BaseException) else Exception(f"{cls.__name__}{tuple(args)!r}")
+    for make in (cls, partial(cls.__new__, cls)):
+        try:
+            made: Any = make(*args)
+            str(made), repr(made)
+        except Exception:  # noqa: BLE001, S112 - constructors are user code
+            continue
+        if isinstance(made, BaseException):
+            return made
+    return Exception(f"{cls.__name__}({', '.join(saferepr(arg) for arg in args)})")
 
 
 def _class_of(module: str, name: str) -> type[BaseException]:

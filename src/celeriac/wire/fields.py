@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Union
+from typing import Annotated, Any, Union
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from celeriac.model.errors import DecodeError
+from celeriac.model.call import Signature
+from celeriac.model.errors import DecodeError, EncodeError
+from celeriac.wire.extended_json import decode, encode_text
 
-Seconds = Union[int, float, None]
+Seconds = Union[Annotated[int, Meta(ge=0)], Annotated[float, Meta(ge=0)], None]
 
 
 class HeaderFields(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -29,7 +31,7 @@ class HeaderFields(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     expires: str | None = None
     group: str | None = None
     group_index: int | None = None
-    retries: int | None = 0
+    retries: Annotated[int, Meta(ge=0)] | None = 0
     timelimit: tuple[Seconds, Seconds] | None = None
     root_id: str | None = None
     parent_id: str | None = None
@@ -59,14 +61,14 @@ def patient_fields(headers: Mapping[str, Any]) -> HeaderFields:
         expires=_text(headers, "expires"),
         group=_text(headers, "group"),
         group_index=_whole(headers, "group_index"),
-        retries=_whole(headers, "retries"),
+        retries=_count(headers, "retries"),
         timelimit=_limits(headers.get("timelimit")),
         root_id=_text(headers, "root_id"),
         parent_id=_text(headers, "parent_id"),
         argsrepr=_text(headers, "argsrepr"),
         kwargsrepr=_text(headers, "kwargsrepr"),
         origin=_text(headers, "origin"),
-        ignore_result=None if headers.get("ignore_result") is None else bool(headers["ignore_result"]),
+        ignore_result=_truth(headers, "ignore_result"),
         replaced_task_nesting=_whole(headers, "replaced_task_nesting"),
         stamped_headers=_stamp_names(headers.get("stamped_headers")),
         stamps=_stamps(headers.get("stamps")),
@@ -107,6 +109,20 @@ def _whole(headers: Mapping[str, Any], name: str) -> int | None:
     raise DecodeError(f"header {name!r} holds {str(value)[:60]!r}, not a whole number")
 
 
+def _count(headers: Mapping[str, Any], name: str) -> int | None:
+    value = _whole(headers, name)
+    if value is not None and value < 0:
+        raise DecodeError(f"header {name!r} is negative")
+    return value
+
+
+def _truth(headers: Mapping[str, Any], name: str) -> bool | None:
+    value = headers.get(name)
+    if value is None or isinstance(value, (bool, int)):
+        return None if value is None else bool(value)
+    raise DecodeError(f"header {name!r} holds {type(value).__name__}, not true or false")
+
+
 def _limits(value: Any) -> tuple[Seconds, Seconds] | None:
     if value is None:
         return None
@@ -139,3 +155,45 @@ def _stamps(value: Any) -> Mapping[str, Any] | None:
     if value is None or isinstance(value, dict):
         return value
     raise DecodeError("header 'stamps' is not a mapping")
+
+
+def signatures(links: Mapping[str, Any], name: str) -> Sequence[Signature] | None:
+    """The signatures under `name`. Raises DecodeError if they are none."""
+    value = links.get(name)
+    if value is None:
+        return None
+    if isinstance(value, (list, tuple)) and all(isinstance(item, dict) for item in value):
+        return value
+    raise DecodeError(f"{name!r} in the body is not a list of signatures")
+
+
+def signature(links: Mapping[str, Any], name: str) -> Signature | None:
+    """The one signature under `name`. Raises DecodeError if it is none."""
+    value = links.get(name)
+    if value is None or isinstance(value, dict):
+        return value
+    raise DecodeError(f"{name!r} in the body is not a signature")
+
+
+def encode_mapping(name: str, mapping: Mapping[str, Any]) -> bytes:
+    """JSON of headers or properties. Raises EncodeError naming the entry at fault."""
+    try:
+        return encode_text(dict(mapping)).encode("ascii")
+    except EncodeError as exc:
+        text = str(exc)
+        raise EncodeError(f"{name}{text}" if text.startswith("[") else f"{name}: {text}") from exc.__cause__
+
+
+def decode_mapping(name: str, data: bytes) -> Mapping[str, Any]:
+    """Headers or properties from JSON; nothing and null are empty. Raises DecodeError."""
+    if not data:
+        return {}
+    try:
+        mapping = decode(data)
+    except DecodeError as exc:
+        raise DecodeError(f"{name}: {exc}") from exc.__cause__
+    if mapping is None:
+        return {}
+    if not isinstance(mapping, dict):
+        raise DecodeError(f"{name} are a JSON {type(mapping).__name__}, not an object")
+    return mapping

@@ -10,8 +10,14 @@ from celeriac.model.errors import ContentDisallowed, DecodeError
 from celeriac.model.message import Head, Message
 from celeriac.model.ports import Serializer
 from celeriac.wire.compression import compress
-from celeriac.wire.extended_json import decode, encode_text
-from celeriac.wire.fields import HeaderFields, patient_fields
+from celeriac.wire.fields import (
+    HeaderFields,
+    decode_mapping,
+    encode_mapping,
+    patient_fields,
+    signature,
+    signatures,
+)
 from celeriac.wire.serializers import ACCEPT_DEFAULT, by_content_type, load_body, serializer_named
 from celeriac.wire.times import aware, moment_of, parse_iso, posix_of
 
@@ -47,14 +53,14 @@ def encode_call(call: Call, serializer: Serializer | None = None) -> Message:
         id=call.id,
         task=call.task,
         queue=call.queue,
-        headers=encode_text(headers).encode("ascii"),
+        headers=encode_mapping("headers", headers),
         body=body,
         content_type=serializer.content_type,
         content_encoding=serializer.content_encoding,
         priority=call.priority,
         eta_at=None if call.eta is None else aware(call.eta).timestamp(),
         reply_to=call.reply_to,
-        properties=encode_text(dict(call.properties)).encode("ascii") if call.properties else b"",
+        properties=encode_mapping("properties", call.properties) if call.properties else b"",
     )
 
 
@@ -110,18 +116,17 @@ def decode_request(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -
         shadow=fields.shadow,
         ignore_result=fields.ignore_result,
         reply_to=message.reply_to,
-        callbacks=body.get("callbacks"),
-        errbacks=body.get("errbacks"),
-        chord=body.get("chord"),
-        properties=decode(message.properties) if message.properties else {},
+        callbacks=signatures(body, "callbacks"),
+        errbacks=signatures(body, "errbacks"),
+        chord=signature(body, "chord"),
+        properties=decode_mapping("properties", message.properties),
         protocol=1,
     )
 
 
 def _read(message: Message, accept: Collection[str]) -> tuple[HeaderFields, Mapping[str, Any]]:
     """The mapping of the body, and its fields typed."""
-    headers = decode(message.headers) if message.headers else {}
-    compression = headers.get("compression") if isinstance(headers, dict) else None
+    compression = decode_mapping("headers", message.headers).get("compression")
     if compression is not None and not isinstance(compression, str):
         raise DecodeError("header 'compression' is not text")
     body = load_body(message.body, message.content_type, message.content_encoding, compression, accept)

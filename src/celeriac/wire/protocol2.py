@@ -14,8 +14,16 @@ from celeriac.model.message import Head, Message
 from celeriac.model.ports import Serializer
 from celeriac.wire import protocol1
 from celeriac.wire.compression import compress
-from celeriac.wire.extended_json import TYPE_MARK, decode, encode_text
-from celeriac.wire.fields import NOT_CUSTOM_HEADERS, HeaderFields, patient_fields
+from celeriac.wire.extended_json import TYPE_MARK, encode_text
+from celeriac.wire.fields import (
+    NOT_CUSTOM_HEADERS,
+    HeaderFields,
+    decode_mapping,
+    encode_mapping,
+    patient_fields,
+    signature,
+    signatures,
+)
 from celeriac.wire.saferepr import saferepr
 from celeriac.wire.serializers import ACCEPT_DEFAULT, JSON, load_body, serializer_named
 from celeriac.wire.times import aware, moment_of, posix_of
@@ -53,7 +61,7 @@ def encode_call(call: Call, serializer: Serializer | None = None) -> Message:
         call.priority,
         None if eta is None else aware(eta).timestamp(),
         call.reply_to,
-        encode_text(dict(call.properties)).encode("ascii") if call.properties else b"",
+        encode_mapping("properties", call.properties) if call.properties else b"",
     )
 
 
@@ -85,17 +93,13 @@ def _encode_headers(call: Call, compression: str | None) -> bytes:
     if not call.headers and not call.stamps:
         try:
             return _encode_fields(fields)
-        except ValueError:  # lone surrogates: not UTF-8, but JSON escapes can carry them
-            pass
+        except (ValueError, TypeError):
+            pass  # lone surrogates, which JSON escapes can carry; or a mistake, which is named below
     headers = msgspec.structs.asdict(fields)
     if compression is None:
         del headers["compression"]
     headers.update((name, value) for name, value in call.headers.items() if name not in _OURS_ALONE)
-    try:
-        return encode_text(headers).encode("ascii")
-    except EncodeError as exc:
-        text = str(exc)
-        raise EncodeError(f"headers{text}" if text.startswith("[") else f"headers: {text}") from exc.__cause__
+    return encode_mapping("headers", headers)
 
 
 def _encode_body(call: Call, serializer: Serializer) -> bytes:
@@ -103,7 +107,7 @@ def _encode_body(call: Call, serializer: Serializer) -> bytes:
     args = call.args if isinstance(call.args, (list, tuple)) else tuple(call.args)
     kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
     try:
-        if serializer is JSON and not (call.callbacks or call.errbacks or call.chain is not None or call.chord):
+        if serializer is JSON and call.callbacks is call.errbacks is call.chain is call.chord is None:
             return encode_text((args, kwargs)).encode("ascii")[:-1] + _NO_LINKS
         links = {
             "callbacks": call.callbacks,
@@ -220,22 +224,18 @@ def _request(
         stamps=fields.stamps or {},
         headers=custom,
         reply_to=message.reply_to,
-        callbacks=links.get("callbacks"),
-        errbacks=links.get("errbacks"),
-        chain=links.get("chain"),
-        chord=links.get("chord"),
-        properties=decode(message.properties) if message.properties else {},
+        callbacks=signatures(links, "callbacks"),
+        errbacks=signatures(links, "errbacks"),
+        chain=signatures(links, "chain"),
+        chord=signature(links, "chord"),
+        properties=decode_mapping("properties", message.properties) if message.properties else {},
         lang=fields.lang or "",
     )
 
 
 def _read_patiently(data: bytes) -> tuple[HeaderFields, Mapping[str, Any]]:
     """Typed headers, and the caller's own ones."""
-    headers = decode(data) if data else {}
-    if headers is None:
-        headers = {}
-    if not isinstance(headers, dict):
-        raise DecodeError(f"headers are a JSON {type(headers).__name__}, not an object")
+    headers = decode_mapping("headers", data)
     custom = {name: value for name, value in headers.items() if name not in NOT_CUSTOM_HEADERS}
     return patient_fields(headers), custom
 

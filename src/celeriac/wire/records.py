@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
+from json.encoder import encode_basestring_ascii as escape
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from celeriac.model.errors import DecodeError, Retry
+from celeriac.model.errors import DecodeError, EncodeError, Retry
 from celeriac.model.message import Record
 from celeriac.model.ports import Serializer
 from celeriac.model.states import EXCEPTION_STATES, FAILURE, READY_STATES, RETRY, SUCCESS
 from celeriac.wire.compression import compress, decompress
 from celeriac.wire.exceptions import exception_from, exception_record, portable
 from celeriac.wire.extended_json import encode_text
+from celeriac.wire.saferepr import saferepr
 from celeriac.wire.serializers import ACCEPT_DEFAULT, JSON, load_body
 
 
@@ -98,9 +101,19 @@ def encode_failure(
     """
     if state == RETRY and isinstance(exc, Retry) and isinstance(exc.exc, BaseException):
         exc = exc.exc
-    if head.serializer.name == "pickle":
-        return _record(head, state, portable(exc), traceback, done_at)
-    return _record(head, state, exception_record(exc, head.serializer.dumps), traceback, done_at)
+    dumps = head.serializer.dumps
+    told = portable(exc) if head.serializer.name == "pickle" else exception_record(exc, dumps)
+    if traceback is not None:  # source lines may hold lone surrogates, which only JSON can carry
+        traceback = traceback.encode("utf-8", "backslashreplace").decode("utf-8")
+    try:
+        return _record(head, state, told, traceback, done_at)
+    except EncodeError:
+        if head.extended is None:
+            raise
+        # The arguments came in another serializer than the one for results, and it cannot carry them.
+        args, kwargs = [saferepr(head.extended.args)], {"repr": saferepr(head.extended.kwargs)}
+        extended = replace(head.extended, args=args, kwargs=kwargs)
+        return _record(replace(head, extended=extended), state, told, traceback, done_at)
 
 
 _COMPRESSED_MARK = b"\0celery-compressed\0"
@@ -129,13 +142,13 @@ def _render_success(head: RecordHead, result: Any, done_at: float) -> bytes:
     """The common record by template: a fifth of the time of encoding a mapping."""
     tail = ""
     if head.group_id is not None:
-        tail = f'"group_id": {encode_text(head.group_id)}, '
+        tail = f'"group_id": {escape(head.group_id)}, '
     if head.parent_id is not None:
-        tail += f'"parent_id": {encode_text(head.parent_id)}, '
+        tail += f'"parent_id": {escape(head.parent_id)}, '
     children = "null" if head.children is None else "[]"
     return (
         f'{{"status": "SUCCESS", "result": {encode_text(result)}, "traceback": null, "children": {children}, '
-        f'"date_done": "{_iso(done_at)}", {tail}"task_id": {encode_text(head.task_id)}}}'
+        f'"date_done": "{_iso(done_at)}", {tail}"task_id": {escape(head.task_id)}}}'
     ).encode("ascii")
 
 

@@ -9,7 +9,7 @@ from celeriac.model.errors import DecodeError
 
 _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)"
-    r"(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,18}))?)?\s?(Z|z|[+-]\d\d:?(?:\d\d)?(?::\d\d)?)?)?"
+    r"(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,18}))?)?\s?(Z|z|[+-]\d\d(?::?\d\d(?::?\d\d(?:\.\d{6})?)?)?)?)?"
 )
 _TEXT_SHOWN_MAX = 60
 _MICROSECOND_DIGITS = 6
@@ -37,9 +37,9 @@ def _zone(zone: str | None) -> str:
         return ""
     if zone in "Zz":
         return "+00:00"
-    sign, digits = zone[0], zone[1:].replace(":", "")
+    digits, dot, fraction = zone[1:].replace(":", "").partition(".")
     parts = [digits[i : i + 2] for i in range(0, len(digits), 2)]
-    return sign + ":".join(parts if len(parts) > 1 else [*parts, "00"])
+    return zone[0] + ":".join(parts if len(parts) > 1 else [*parts, "00"]) + dot + fraction
 
 
 def aware(moment: datetime) -> datetime:
