@@ -42,6 +42,8 @@ class CoroutineRunner:
             self._task = None
             if not task.done():
                 self._end(loop, task)
+            elif not task.cancelled():
+                task.exception()  # seen, also where the loop let it through (SystemExit)
 
     def break_in(self, error: BaseException) -> bool:
         """Called by a signal handler of the running thread: let the waiting coroutine end with `error`.

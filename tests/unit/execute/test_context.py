@@ -5,7 +5,6 @@ import threading
 from datetime import datetime, timezone
 
 import pytest
-from unit.execute.sample import SampleTask
 
 from celeriac.model.call import RequestFields
 from celeriac.model.context import (
@@ -20,13 +19,49 @@ from celeriac.model.context import (
     leave_run,
 )
 from celeriac.model.policy import TaskPolicy
+from unit.execute.sample import SampleTask
 
-ATTRIBUTES = (
-    "id task args kwargs origin retries is_eager eta expires hostname delivery_info reply_to correlation_id "
-    "called_directly timelimit callbacks errbacks chain chord utc headers root_id parent_id group group_index "
-    "properties loglevel logfile replaced_task_nesting stamped_headers stamps shadow ignore_result children "
-    "time_limit soft_time_limit argsrepr kwargsrepr lang"
-).split()
+ATTRIBUTES = [
+    "id",
+    "task",
+    "args",
+    "kwargs",
+    "origin",
+    "retries",
+    "is_eager",
+    "eta",
+    "expires",
+    "hostname",
+    "delivery_info",
+    "reply_to",
+    "correlation_id",
+    "called_directly",
+    "timelimit",
+    "callbacks",
+    "errbacks",
+    "chain",
+    "chord",
+    "utc",
+    "headers",
+    "root_id",
+    "parent_id",
+    "group",
+    "group_index",
+    "properties",
+    "loglevel",
+    "logfile",
+    "replaced_task_nesting",
+    "stamped_headers",
+    "stamps",
+    "shadow",
+    "ignore_result",
+    "children",
+    "time_limit",
+    "soft_time_limit",
+    "argsrepr",
+    "kwargsrepr",
+    "lang",
+]
 
 
 def received(policy=None, place=None, redelivered=False, **fields):
@@ -127,18 +162,19 @@ def test_other_threads_are_in_no_run():
 
 
 def test_coroutines_running_at_once_are_each_in_their_own_run():
-    async def body(name, barrier):
+    async def body(name, begun, all_begun):
         run = Run(SampleTask(None, name), Context(id=name))
         token = enter_run(run)
-        barrier.append(name)
-        while len(barrier) < 3:
-            await asyncio.sleep(0)
+        begun.append(name)
+        if len(begun) == 3:
+            all_begun.set()
+        await asyncio.wait_for(all_begun.wait(), 10)
         assert get_current_run() is run
         leave_run(token)
         return name
 
     async def main():
-        barrier = []
-        return await asyncio.gather(*(body(name, barrier) for name in "abc"))
+        begun, all_begun = [], asyncio.Event()
+        return await asyncio.gather(*(body(name, begun, all_begun) for name in "abc"))
 
     assert asyncio.run(main()) == ["a", "b", "c"]

@@ -5,7 +5,6 @@ import sys
 import weakref
 
 import pytest
-from unit.execute.sample import SampleTask
 
 from celeriac.core.execute import TRACEBACK_CHARS_MAX, execute, release
 from celeriac.model import states
@@ -13,6 +12,7 @@ from celeriac.model.clock import ManualClock
 from celeriac.model.context import Context, Run, get_current_run
 from celeriac.model.errors import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from celeriac.model.run import Outcome
+from unit.execute.sample import SampleTask
 
 
 class RootError(BaseException):
