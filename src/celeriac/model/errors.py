@@ -40,6 +40,13 @@ class NotRegistered(CeleriacError, KeyError):
         return f"task {self.args[0]!r} is not registered" if self.args else "task is not registered"
 
 
+class QueueNotFound(CeleriacError, KeyError):
+    """The queue is not in `task_queues`, and `task_create_missing_queues` is off."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else "queue not found"
+
+
 class EncodeError(CeleriacError):
     """A value cannot be serialized."""
 

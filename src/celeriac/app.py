@@ -1,0 +1,404 @@
+"""`Celeriac`: the application. It holds settings and tasks, sends, and reads results.
+
+It needs no configuration: without any, messages and results are kept in ``celeriac.db`` in the working directory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime, timezone, tzinfo
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+
+from celeriac import current, loading
+from celeriac.core.options import TASK_OPTIONS
+from celeriac.core.prepare import check_name
+from celeriac.core.route import Router
+from celeriac.model.context import Context
+from celeriac.model.errors import ImproperlyConfigured
+from celeriac.model.message import Message, Record
+from celeriac.model.ports import Backend, Broker
+from celeriac.model.run import Runnable
+from celeriac.registry import TaskRegistry
+from celeriac.result import AsyncResult
+from celeriac.sending import check_size, send_by_name
+from celeriac.settings import Settings
+from celeriac.settings_source import read_source, resolve
+from celeriac.stores_of import make_backend, make_broker
+from celeriac.storing import revoke_tasks, write_state
+from celeriac.task import Task
+from celeriac.wire.records import Meta, decode_record
+from celeriac.worker.config import WorkerConfig
+from celeriac.worker.sender import PublishRetries, Sender
+from celeriac.worker.watcher import Watcher
+from celeriac.worker_options import worker_config
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T", bound="Task[Any, Any]")
+
+_NO_MEANING = frozenset({"amqp", "events", "log", "control", "loader", "fixups", "tasks"})
+"""Parts of Celery's app that are replaced by class there, and are no parts here."""
+
+
+class Celeriac:
+    """One application.
+
+    :param main: name that stands for ``__main__`` in the names of tasks
+    :param broker: address where messages wait; default ``sqlite:///celeriac.db``
+    :param backend: address where results are kept; default: the broker's, ``disabled`` keeps none
+    :param include: modules the worker imports
+    :param config_source: as for `config_from_object`
+    :param task_cls: base class of all tasks, or its dotted name
+    :param namespace: prefix of the names in the configuration, such as ``CELERY``
+    :param strict_typing: False: arguments are not checked at the call
+    :param settings: every other keyword is a setting
+    """
+
+    def __init__(
+        self,
+        main: str | None = None,
+        *,
+        broker: str | None = None,
+        backend: Any = None,
+        include: Sequence[str] | None = None,
+        config_source: Any = None,
+        set_as_current: bool = True,
+        task_cls: type[Task[Any, Any]] | str | None = None,
+        namespace: str | None = None,
+        strict_typing: bool = True,
+        changes: Mapping[str, Any] | None = None,
+        autofinalize: bool = True,
+        **settings: Any,
+    ) -> None:
+        for name in _NO_MEANING & settings.keys():
+            if settings.pop(name) is not None:
+                raise ImproperlyConfigured(f"Celeriac({name}=...) has no meaning here; leave it out")
+        self.main = main
+        self.strict_typing = strict_typing
+        self.autofinalize = autofinalize
+        self.finalized = False
+        self.namespace = namespace
+        self._config_source = config_source
+        given = {"broker_url": broker, "result_backend": backend, "include": include}
+        given = {name: value for name, value in given.items() if value is not None}
+        self.conf = Settings({**(changes or {}), **settings, **given}, self._load_configuration)
+        self._task_cls = task_cls
+        self._tasks = TaskRegistry()
+        self._discoveries: list[loading.Discovery] = []
+        self._router: tuple[int, Router] | None = None
+        self.sender = Sender(self._make_open_broker)
+        self.watcher = Watcher(self.make_backend)
+        if set_as_current:
+            self.set_current()
+        current.join(self)
+
+    # configuration
+
+    def config_from_object(
+        self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
+    ) -> None:
+        """Configure from a module, class, object, mapping, or the dotted name of one. What was configured before is
+        forgotten. It is read at the first use of `conf`, with `force` at once."""
+        self._config_source = obj
+        self.namespace = namespace if namespace is not None else self.namespace
+        self.conf.reload(lambda: self._load_configuration(silent=silent))
+        if force:
+            len(self.conf)
+
+    def config_from_envvar(
+        self, variable_name: str, silent: bool = False, force: bool = False, namespace: str | None = None
+    ) -> bool:
+        """Configure from the module that an environment variable names. Raises ImproperlyConfigured if it is not set,
+        unless `silent`."""
+        name = os.environ.get(variable_name)
+        if not name:
+            if silent:
+                return False
+            raise ImproperlyConfigured(
+                f"environment variable {variable_name} is not set; set it to the name of a configuration module"
+            )
+        self.config_from_object(name, silent=silent, force=force, namespace=namespace)
+        return True
+
+    def add_defaults(self, defaults: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        """Values for settings that nobody configures."""
+        self.conf.add_defaults(defaults)
+
+    def _load_configuration(self, silent: bool = False) -> Mapping[str, Any]:
+        if self._config_source is None:
+            return {}
+        try:
+            source = resolve(self._config_source)
+        except ImportError:
+            if silent:
+                return {}
+            raise
+        return read_source(source, self.namespace)
+
+    def version(self) -> int:
+        """Grows whenever settings change, and in a forked process: what was settled before holds no longer."""
+        return int(self.conf.version) + self.sender.generation
+
+    @property
+    def timezone(self) -> tzinfo | None:
+        """The zone of times without one; None is the machine's own."""
+        return loading.zone_of(self.conf["timezone"], bool(self.conf["enable_utc"]))
+
+    def now(self) -> datetime:
+        """The time now, in the app's zone."""
+        moment = datetime.now(timezone.utc)
+        return moment.astimezone(self.timezone)
+
+    def uses_utc_timezone(self) -> bool:
+        """True if the app's zone is UTC."""
+        return self.timezone is timezone.utc
+
+    # tasks
+
+    @property
+    def tasks(self) -> TaskRegistry:
+        """All tasks by name. Raises RuntimeError before `finalize` if ``autofinalize=False``."""
+        if not self.finalized:
+            self.finalize(auto=True)
+        return self._tasks
+
+    def finalize(self, auto: bool = False) -> None:
+        """The app is complete."""
+        if auto and not self.autofinalize and not self.finalized:
+            raise RuntimeError("this app has autofinalize=False: call app.finalize() before its tasks are used")
+        self.finalized = True
+
+    @property
+    def Task(self) -> type[Task[Any, Any]]:  # noqa: N802 - Celery's public name
+        """The base class of the app's tasks."""
+        cls = self._task_cls
+        if cls is None:
+            return Task
+        if isinstance(cls, str):
+            cls = self._task_cls = resolve(cls)
+        assert isinstance(cls, type)
+        return cls
+
+    @overload
+    def task(self, fun: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self, *, bind: Literal[True], name: str | None = None, base: Any = None, **options: Any
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+    @overload
+    def task(
+        self, *, bind: Literal[False] = False, name: str | None = None, base: Any = None, **options: Any
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(self, *args: Any, **options: Any) -> Any:
+        """Make a task of a function: ``@app.task`` or ``@app.task(option=...)``.
+
+        Options: name, bind (the function takes the task first), base, and every attribute of `Task`. Raises
+        UnknownOption for a name that must be a typo; other names become attributes.
+        """
+        if len(args) > 1 or (args and not callable(args[0])):
+            raise TypeError("@app.task takes keyword arguments only, as in @app.task(name='add')")
+        for option in options:
+            check_name(option, TASK_OPTIONS, "task option")
+        if args:
+            return self._task_of(args[0], **options)
+        return lambda function: self._task_of(function, **options)
+
+    def _task_of(
+        self,
+        function: Callable[..., Any],
+        name: str | None = None,
+        base: type[Task[Any, Any]] | None = None,
+        bind: bool = False,
+        **options: Any,
+    ) -> Task[Any, Any]:
+        for without_effect in ("app", "filter", "lazy", "shared"):
+            options.pop(without_effect, None)
+        name = name or self.gen_task_name(getattr(function, "__name__", "task"), function.__module__)
+        if name in self._tasks:
+            return self._tasks[name]
+        run = function if bind else staticmethod(function)
+        attributes = {
+            "name": name,
+            "run": run,
+            "__wrapped__": staticmethod(function),
+            "__doc__": function.__doc__,
+            "__module__": function.__module__,
+            "__qualname__": getattr(function, "__qualname__", name),
+            "__annotations__": {},
+            "abstract": False,
+            **options,
+        }
+        cls = type(getattr(function, "__name__", "task"), (base or self.Task,), attributes)
+        return self._register(cls())
+
+    def register_task(self, task: T | type[T], **options: Any) -> T:
+        """Register a class-based task, given as class or instance; returns the instance."""
+        instance = task() if isinstance(task, type) else task
+        for option, value in options.items():
+            check_name(option, TASK_OPTIONS, "task option")
+            setattr(instance, option, value)
+        if not getattr(instance, "name", None):
+            cls = type(instance)
+            instance.name = self.gen_task_name(cls.__name__, cls.__module__)
+        self._register(instance)
+        return instance
+
+    def _register(self, task: Task[Any, Any]) -> Task[Any, Any]:
+        task.bind(self)
+        self._tasks.register(task)
+        return task
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """The name of a task without one: module and function, with `main` in place of ``__main__``."""
+        return f"{self.main if module == '__main__' and self.main else module}.{name}"
+
+    def autodiscover_tasks(
+        self,
+        packages: Iterable[str] | Callable[[], Iterable[str]] | None = None,
+        related_name: str | None = "tasks",
+        force: bool = False,
+    ) -> None:
+        """When tasks are loaded, import ``<package>.<related_name>`` of each package that has it; with `force` now."""
+        discovery = loading.Discovery(packages, related_name)
+        if force:
+            discovery.load()
+        else:
+            self._discoveries.append(discovery)
+
+    # calling
+
+    def send_task(
+        self,
+        name: str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Send a task by name, without its code; options as for `Task.apply_async`. Arguments are not checked."""
+        return send_by_name(self, name, args, kwargs, options)
+
+    def send_message(self, message: Message, retries: PublishRetries, body_bytes_max: int | None = None) -> None:
+        """Hand an encoded message to the sender. Raises EncodeError if its body is over the limit."""
+        if body_bytes_max is not None:
+            check_size(message, body_bytes_max)
+        self.sender.send(message, retries)
+
+    def batch(self) -> AbstractContextManager[None]:
+        """``with app.batch():`` sends at its end all that was sent inside, as one; nothing if the block raises."""
+        return self.sender.batch()
+
+    def router(self) -> Router:
+        """Where calls go by the present settings."""
+        version = self.conf.version
+        cached = self._router
+        if cached is None or cached[0] != version:
+            conf = self.conf
+            router = Router(
+                loading.resolved_routes(conf["task_routes"]),
+                conf["task_queues"],
+                conf["task_default_queue"],
+                bool(conf["task_create_missing_queues"]),
+            )
+            cached = self._router = (conf.version, router)
+        return cached[1]
+
+    # results
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[Any]:  # noqa: N802 - Celery's public name
+        """The handle of a result."""
+        return AsyncResult(task_id, app=self, **kwargs)
+
+    @property
+    def backend(self) -> Backend:
+        """This process's result backend, opened."""
+        return self.watcher.backend()
+
+    def decode_result(self, record: Record) -> Meta:
+        """The meaning of a record, within `result_accept_content`."""
+        accept = self.conf["result_accept_content"]
+        return decode_record(record, frozenset(self.conf["accept_content"] if accept is None else accept))
+
+    def store_state(self, task_id: str, state: str, meta: Any, request: Context | None = None) -> None:
+        """Write a state of the user's. Raises BackendUnavailable, EncodeError."""
+        write_state(self, task_id, state, meta, request)
+
+    def revoke(
+        self, task_id: str | Sequence[str], terminate: bool = False, signal: str | None = None
+    ) -> None:
+        """Tasks must not run: those that wait become REVOKED. With `terminate` running ones are ended."""
+        ids = [task_id] if isinstance(task_id, str) else list(task_id)
+        revoke_tasks(self, ids, terminate, signal)
+
+    # what a worker asks for
+
+    def load_tasks(self) -> Mapping[str, Runnable]:
+        """Import `imports`, `include` and what autodiscovery finds; return all tasks."""
+        for module in (*self.conf["imports"], *self.conf["include"]):
+            importlib.import_module(module)
+        for discovery in self._discoveries:
+            discovery.load()
+        return self.tasks
+
+    def make_broker(self) -> Broker:
+        """A new, closed broker as configured."""
+        return make_broker(self.conf)
+
+    def _make_open_broker(self) -> Broker:
+        return make_broker(self.conf, for_writing=True)
+
+    def make_backend(self) -> Backend | None:
+        """A new, closed backend as configured; None when results are disabled."""
+        return make_backend(self.conf)
+
+    def worker_config(self, **options: Any) -> WorkerConfig:
+        """The options of one worker: those given (names as in `worker_options.worker_config`), else the settings."""
+        return worker_config(self.conf, self.router(), **options)
+
+    # being current
+
+    def set_current(self) -> None:
+        """This app is the one meant where none is named."""
+        current.set_current(self)
+
+    def set_default(self) -> None:
+        """This app is meant wherever no other is current."""
+        current.set_default(self)
+
+    @property
+    def current_task(self) -> Task[Any, Any] | None:
+        """The innermost running task, also one called as a plain function."""
+        return current.get_current_task()
+
+    @property
+    def current_worker_task(self) -> Task[Any, Any] | None:
+        """The task that the worker began."""
+        return current.get_current_worker_task()
+
+    def close(self) -> None:
+        """Release broker and backend of this process; a later use opens them anew."""
+        self.sender.close()
+        self.watcher.close()
+        current.unset(self)
+
+    def __enter__(self) -> Celeriac:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Celeriac {self.main or '__main__'}>"
+
+
+def _default_app() -> Celeriac:
+    """The app of a program that made none: configured by the module ``CELERY_CONFIG_MODULE`` names, if any."""
+    return Celeriac("default", config_source=os.environ.get("CELERY_CONFIG_MODULE"), set_as_current=False)
+
+
+current.offer_default(_default_app)
+
+Celery = Celeriac
+"""The same class, under the name that Celery's users know."""

@@ -1,0 +1,147 @@
+"""What a task's options and the app's settings come to: settled once, anew when one of them changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timezone
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from celeriac.core.prepare import SendDefaults, check_options
+from celeriac.model.policy import TaskPolicy
+from celeriac.worker.sender import NO_RETRIES, PublishRetries, publish_retries
+
+if TYPE_CHECKING:
+    from celeriac.app import Celeriac
+    from celeriac.task import Task
+
+_TASK_CALL_OPTIONS = (
+    "queue",
+    "routing_key",
+    "priority",
+    "serializer",
+    "compression",
+    "expires",
+    "time_limit",
+    "soft_time_limit",
+    "delivery_mode",
+)
+"""Attributes of a task that are defaults of its calls. `ignore_result` is not: the worker knows it from the task, and
+only a call's own choice travels."""
+
+FROM_SETTINGS: Mapping[str, str] = {
+    "serializer": "task_serializer",
+    "compression": "task_compression",
+    "rate_limit": "task_default_rate_limit",
+    "priority": "task_default_priority",
+    "track_started": "task_track_started",
+    "acks_late": "task_acks_late",
+    "acks_on_failure": "task_acks_on_failure",
+    "acks_on_timeout": "task_acks_on_timeout",
+    "reject_on_worker_lost": "task_reject_on_worker_lost",
+    "ignore_result": "task_ignore_result",
+    "store_eager_result": "task_store_eager_result",
+    "store_errors_even_if_ignored": "task_store_errors_even_if_ignored",
+}
+"""Task attributes that, when nobody set them, have the value of a setting."""
+
+
+class Settled(Struct, frozen=True):
+    """All that sending and running one task needs to know."""
+
+    version: int
+    send: SendDefaults
+    policy: TaskPolicy
+    retries: PublishRetries
+    always_eager: bool
+
+
+def own_option(task: Task[Any, Any], name: str) -> Any:
+    """The task's attribute as set on it or its classes; None where only settings would speak."""
+    try:
+        return object.__getattribute__(task, name)
+    except AttributeError:
+        return None
+
+
+def settle(task: Task[Any, Any], app: Celeriac) -> Settled:
+    """Settle one task. Raises TypeError and ValueError naming an option of the task that is wrong."""
+    send = settle_send(app, task.name, task)
+    conf = app.conf
+    return Settled(
+        version=app.version(),
+        send=send,
+        policy=_policy(task, app),
+        retries=settle_retries(app),
+        always_eager=bool(conf["task_always_eager"]),
+    )
+
+
+def settle_send(app: Celeriac, name: str, task: Task[Any, Any] | None) -> SendDefaults:
+    """What is the same for every call of the task `name`; `task` is None when this process does not know it."""
+    conf = app.conf
+    own = {key: own_option(task, key) for key in _TASK_CALL_OPTIONS} if task is not None else {}
+    own = {key: value for key, value in own.items() if value is not None}
+    check_options(own)
+    options: dict[str, Any] = {"serializer": conf["task_serializer"]}
+    for key, setting in (("compression", "task_compression"), ("priority", "task_default_priority")):
+        if conf[setting] is not None:
+            options[key] = conf[setting]
+    router = app.router()
+    if router.is_static:
+        options.update(router.route(name))
+    options.update(own)
+    return SendDefaults(
+        task=name,
+        options=options,
+        router=router,
+        queue=router.queue_of(options),
+        zone=app.timezone or timezone.utc,
+        inherit_priority=bool(conf["task_inherit_parent_priority"]),
+        origin=app.sender.origin,
+        reply_to=app.watcher.address(),
+        body_bytes_max=conf["task_body_bytes_max"],
+    )
+
+
+def settle_retries(app: Celeriac) -> PublishRetries:
+    """How sends are repeated while the broker is unavailable."""
+    conf = app.conf
+    if not conf["task_publish_retry"]:
+        return NO_RETRIES
+    return publish_retries(conf["task_publish_retry_policy"] or {}, conf.seconds("broker_connection_timeout") or 0.0)
+
+
+def retries_of(options: Mapping[str, Any], settled: PublishRetries) -> PublishRetries:
+    """What a call's own `retry` and `retry_policy` make of them."""
+    if options.get("retry") is False:
+        return NO_RETRIES
+    policy = options.get("retry_policy")
+    return settled if policy is None else publish_retries(policy, settled.patience_s)
+
+
+def _policy(task: Task[Any, Any], app: Celeriac) -> TaskPolicy:
+    conf = app.conf
+
+    def choose(name: str, setting: str) -> Any:
+        value = own_option(task, name)
+        return conf[setting] if value is None else value
+
+    both = own_option(task, "acks_on_failure_or_timeout")
+    both = conf["task_acks_on_failure_or_timeout"] if both is None else both
+    failure = choose("acks_on_failure", "task_acks_on_failure")
+    timeout = choose("acks_on_timeout", "task_acks_on_timeout")
+    expires = own_option(task, "expires")
+    return TaskPolicy(
+        name=task.name,
+        time_limit_s=own_option(task, "time_limit"),
+        soft_time_limit_s=own_option(task, "soft_time_limit"),
+        acks_late=choose("acks_late", "task_acks_late"),
+        acks_on_failure=both if failure is None else failure,
+        acks_on_timeout=both if timeout is None else timeout,
+        reject_on_worker_lost=choose("reject_on_worker_lost", "task_reject_on_worker_lost"),
+        ignore_result=bool(choose("ignore_result", "task_ignore_result")),
+        store_errors_even_if_ignored=bool(choose("store_errors_even_if_ignored", "task_store_errors_even_if_ignored")),
+        expires_s=float(expires) if isinstance(expires, (int, float)) else None,
+    )

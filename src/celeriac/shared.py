@@ -1,0 +1,47 @@
+"""`shared_task`: a task for libraries, which know no app. Every app gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+
+from celeriac.core.options import TASK_OPTIONS
+from celeriac.core.prepare import check_name
+from celeriac.current import Proxy, get_current_app, share
+
+if TYPE_CHECKING:
+    from celeriac.app import Celeriac
+    from celeriac.task import Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def shared_task(fun: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def shared_task(
+    *, bind: Literal[True], name: str | None = None, base: Any = None, **options: Any
+) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+@overload
+def shared_task(
+    *, bind: Literal[False] = False, name: str | None = None, base: Any = None, **options: Any
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def shared_task(*args: Any, **options: Any) -> Any:
+    """Make a task of a function, in every app there is and will be; options as for `Celeriac.task`.
+
+    What it returns stands for the task of the current app.
+    """
+    if len(args) > 1 or (args and not callable(args[0])):
+        raise TypeError("@shared_task takes keyword arguments only, as in @shared_task(name='add')")
+    for option in options:
+        check_name(option, TASK_OPTIONS, "task option")
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        def make(app: Celeriac) -> Task[Any, Any]:
+            return app.task(**options)(function)
+
+        share(make)
+        return Proxy(lambda: make(get_current_app()))
+
+    return decorate(args[0]) if args else decorate

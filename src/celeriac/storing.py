@@ -1,0 +1,85 @@
+"""Writing records by hand: states of the user's, and revocation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from celeriac.model import states
+from celeriac.model.context import Context
+from celeriac.model.errors import TaskRevokedError
+from celeriac.model.ports import Broker, BrokerAdmin, Bus
+from celeriac.wire.records import Extended, RecordHead, encode_failure, encode_state
+from celeriac.wire.serializers import serializer_named
+
+if TYPE_CHECKING:
+    from celeriac.app import Celeriac
+
+CONTROL_TOPIC = "control"
+"""Topic of the bus that every node listens to."""
+
+
+def write_state(app: Celeriac, task_id: str, state: str, meta: Any, request: Context | None) -> None:
+    """Write one record; an exception as `meta` is stored as Celery stores it."""
+    head = _head(app, task_id, request)
+    backend = app.backend
+    if isinstance(meta, BaseException):
+        backend.write([encode_failure(head, meta, None, time.time(), state)])
+    else:
+        backend.write([encode_state(head, state, meta, time.time())])
+
+
+def _head(app: Celeriac, task_id: str, request: Context | None) -> RecordHead:
+    conf = app.conf
+    extended = None
+    if request is not None and conf["result_extended"]:
+        queue = (request.delivery_info or {}).get("routing_key")
+        extended = Extended(
+            str(request.task), request.args or (), request.kwargs or {}, request.hostname, request.retries, queue
+        )
+    return RecordHead(
+        task_id,
+        request.group if request is not None else None,
+        request.parent_id if request is not None else None,
+        extended=extended,
+        expires_s=conf.seconds("result_expires"),
+        reply_to=(request.reply_to or "") if request is not None else "",
+        serializer=serializer_named(conf["result_serializer"]),
+    )
+
+
+def revoke_tasks(app: Celeriac, ids: Sequence[str], terminate: bool, signal: str | None) -> None:
+    """Mark tasks as cancelled in the store, tell all nodes, and write REVOKED for those that have not ended.
+
+    Raises BrokerUnavailable, BackendUnavailable, NotImplementedError if the broker cannot keep cancellations.
+    """
+    if not ids:
+        return
+    broker: Broker = app.sender.broker()
+    if not isinstance(broker, BrokerAdmin):
+        raise NotImplementedError(f"the {broker.facts.name} broker cannot keep cancellations")
+    broker.cancel(ids)
+    _write_revoked(app, ids)
+    if isinstance(broker, Bus):
+        order = {"revoke": list(ids), "terminate": terminate, "signal": signal}
+        broker.publish_topic(CONTROL_TOPIC, msgspec.json.encode(order))
+
+
+def _write_revoked(app: Celeriac, ids: Sequence[str]) -> None:
+    try:
+        backend = app.backend
+    except NotImplementedError:  # results are disabled
+        return
+    unwritten = [
+        task_id
+        for task_id, record in zip(ids, backend.read(ids), strict=True)
+        if record is None or record.state not in states.READY_STATES
+    ]
+    error = TaskRevokedError("revoked")
+    now = time.time()
+    backend.write([
+        encode_failure(_head(app, task_id, None), error, None, now, states.REVOKED) for task_id in unwritten
+    ])

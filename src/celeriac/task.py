@@ -1,0 +1,444 @@
+"""`Task`: a function or class that can be sent, run and retried.
+
+What becomes of a task's message when a run ends is one table: see `celeriac.worker.perform`.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Token
+from datetime import datetime
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar
+
+from celeriac.core.arguments import ArgumentCheck
+from celeriac.core.prepare import prepare, prepare_again
+from celeriac.core.retry import Attempt, Backoff, GiveUp, automatic_delay_s, decide_retry, retries_automatically
+from celeriac.model.context import Context, Run, context_for, enter_run, get_current_run, get_worker_run, leave_run
+from celeriac.model.errors import EncodeError, MaxRetriesExceededError, OperationalError, Reject, Retry
+from celeriac.model.ids import new_id
+from celeriac.model.policy import TaskPolicy
+from celeriac.result import AsyncResult, EagerResult
+from celeriac.settled import FROM_SETTINGS, Settled, retries_of, settle
+from celeriac.wire.protocol2 import encode_call
+from celeriac.wire.serializers import by_content_type
+
+if TYPE_CHECKING:
+    from celeriac.app import Celeriac
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_SENDER_OPTIONS = ("retry", "retry_policy")
+"""Call options that say how to publish, not what."""
+
+
+class Task(Generic[P, R]):
+    """A unit of work with a name. `@app.task` makes one of a function; a class of your own defines `run`.
+
+    Options are attributes, on the class or given to the decorator. Those in `FROM_SETTINGS` have, unset, the value of
+    the setting. There is one instance per app and name, so what you keep on `self` stays between runs of one process.
+    """
+
+    app: Celeriac
+    name: str
+    abstract: ClassVar[bool] = False
+
+    max_retries: int | None = 3
+    """How many retries there may be; None: no limit."""
+    default_retry_delay: float = 180
+    autoretry_for: Sequence[type[BaseException]] = ()
+    dont_autoretry_for: Sequence[type[BaseException]] = ()
+    retry_kwargs: Mapping[str, Any] | None = None
+    retry_backoff: bool | float = False
+    retry_backoff_max: float = 600
+    retry_jitter: bool = True
+    throws: tuple[type[BaseException], ...] = ()
+    """Expected exceptions: logged without a traceback, the state is FAILURE all the same."""
+    typing: bool | None = None
+    """False: arguments are not checked at the call. None: as the app says (`strict_typing`)."""
+    resultrepr_maxsize: int = 1024
+    trail: bool = True
+    send_events: bool = True
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+    expires: float | None = None
+    queue: str | None = None
+
+    serializer: str
+    compression: str | None
+    rate_limit: str | float | None
+    priority: int | str | None
+    ignore_result: bool
+    track_started: bool | None
+    acks_late: bool | None
+    acks_on_failure: bool | None
+    acks_on_timeout: bool | None
+    reject_on_worker_lost: bool | None
+    store_eager_result: bool
+    store_errors_even_if_ignored: bool
+
+    MaxRetriesExceededError = MaxRetriesExceededError
+    OperationalError = OperationalError
+
+    _bound: bool = False
+    """True for a task made of a function that takes the task as its first argument."""
+
+    # what a subclass may define
+
+    def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The body. A class-based task defines it."""
+        raise NotImplementedError(f"task {self.name} defines no run()")
+
+    def before_start(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Called in the worker before the body; what it raises fails the task."""
+
+    def on_success(self, retval: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Called in the worker after a success."""
+
+    def on_failure(
+        self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any
+    ) -> None:
+        """Called in a worker after a failure, also when the process that ran the body died."""
+
+    def on_retry(
+        self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any
+    ) -> None:
+        """Called in the worker when the task will run again."""
+
+    def after_return(
+        self, status: str, retval: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any
+    ) -> None:
+        """Called in the worker last of all, after SUCCESS and FAILURE."""
+
+    def shadow_name(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> str | None:
+        """Another name for logs and monitors; None: the task's own."""
+        return None
+
+    @classmethod
+    def on_bound(cls, app: Celeriac) -> None:
+        """Called once when the task gets its app."""
+
+    # made by the app
+
+    def bind(self, app: Celeriac) -> Task[P, R]:
+        """Belong to `app`. The app calls it."""
+        self.app = app
+        self._settled: Settled | None = None
+        self._calls_itself = type(self).__call__ is not Task.__call__
+        self._body: Callable[..., Any] = self.__call__ if self._calls_itself else self.run
+        function = getattr(self.run, "__func__", self.run)
+        # A method's first parameter is the task, and no argument of the call.
+        self._check_arguments = ArgumentCheck(function, self.name, skip_first=function is not self.run)
+        checks = app.strict_typing if self.typing is None else self.typing
+        self._checks_arguments = checks and not self._calls_itself
+        self._autoretry_for = tuple(self.autoretry_for)
+        self.on_bound(app)
+        return self
+
+    def settled(self) -> Settled:
+        """The options of this task as they hold now. Raises TypeError or ValueError for a wrong one."""
+        settled = self._settled
+        if settled is None or settled.version != self.app.version():
+            settled = self._settled = settle(self, self.app)
+        return settled
+
+    @property
+    def policy(self) -> TaskPolicy:
+        """What a worker decides by."""
+        return self.settled().policy
+
+    # calling
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the body here and now, as a plain function."""
+        run = get_current_run()
+        if run is not None and run.task is self and self._calls_itself and not run.context.get("_entered"):
+            # A class's own __call__ handed on to this one: still the run that the worker began.
+            run.context.update(_entered=True)
+            return self.run(*args, **kwargs)
+        context = Context(args=args, kwargs=kwargs)
+        token = enter_run(Run(self, context))
+        try:
+            return self.run(*args, **kwargs)
+        finally:
+            leave_run(token)
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send the task with these arguments. For options use `apply_async`."""
+        return self.apply_async(args, kwargs)
+
+    def apply_async(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        shadow: str | None = None,
+        **options: Any,
+    ) -> AsyncResult[R]:
+        """Send the task; return the handle of its result once the broker has it.
+
+        Options: countdown (seconds), eta (datetime), expires (seconds or datetime), priority (0 to 9, low, normal,
+        high), queue, headers, ignore_result, time_limit, soft_time_limit, serializer, compression, retry,
+        retry_policy, argsrepr, kwargsrepr, reply_to, root_id, parent_id, group_id, add_to_parent; a name that is none
+        of ours becomes a property of the message.
+
+        Raises TypeError (arguments do not fit the function, an option has a wrong type), UnknownOption, ValueError,
+        EncodeError, BrokerUnavailable, BrokerRejected. Nothing was sent then.
+        """
+        if args is None:
+            args = ()
+        elif not isinstance(args, (tuple, list)):
+            raise TypeError(f"args of {self.name} must be a list or tuple, not {args!r}")
+        if kwargs is None:
+            kwargs = {}
+        elif not isinstance(kwargs, Mapping):
+            raise TypeError(f"kwargs of {self.name} must be a mapping, not {kwargs!r}")
+        if self._checks_arguments:
+            self._check_arguments(args, kwargs)
+        settled = self.settled()
+        if task_id is not None or link or link_error or shadow:
+            options.update(task_id=task_id, link=link, link_error=link_error, shadow=shadow)
+        if type(self).shadow_name is not Task.shadow_name and not shadow:
+            options["shadow"] = self.shadow_name(args, kwargs, options)
+        if settled.always_eager:
+            return self.apply(args, kwargs, **options)
+        return self._send(settled, args, kwargs, options)
+
+    def _send(
+        self, settled: Settled, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
+    ) -> AsyncResult[R]:
+        app, defaults = self.app, settled.send
+        parent = get_worker_run()
+        if not defaults.router.is_static:
+            options = {**defaults.router.route(self.name, args, kwargs, options, self), **options}
+        call = prepare(defaults, args, kwargs, options, parent and parent.context, time.time(), new_id)
+        message = encode_call(call)
+        retries = settled.retries
+        if options and not options.keys().isdisjoint(_SENDER_OPTIONS):
+            retries = retries_of(options, retries)
+        app.send_message(message, retries, defaults.body_bytes_max)
+        ignored = call.ignore_result
+        result: AsyncResult[R] = AsyncResult(
+            call.id, app=app, task_name=self.name, ignored=settled.policy.ignore_result if ignored is None else ignored
+        )
+        if parent is not None and self.trail and options.get("add_to_parent", True):
+            parent.context.children.append(result)
+        return result
+
+    def apply(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        link: Any = None,
+        link_error: Any = None,
+        task_id: str | None = None,
+        retries: int | None = None,
+        throw: bool | None = None,
+        **options: Any,
+    ) -> EagerResult[R]:
+        """Run the task here, as a worker would: arguments and result pass the serializer, retries follow at once.
+
+        With `throw` (default: setting `task_eager_propagates`) the task's exception is raised.
+        """
+        from celeriac.eager import run_eagerly
+
+        options.update(task_id=task_id, link=link, link_error=link_error)
+        return run_eagerly(self, tuple(args or ()), dict(kwargs or {}), options, retries or 0, throw)
+
+    # running
+
+    def perform(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Run the body with automatic retries applied; a coroutine is returned as such."""
+        if not self._autoretry_for:
+            return self._body(*args, **kwargs)
+        try:
+            value = self._body(*args, **kwargs)
+        except self._autoretry_for as exc:
+            self._retry_automatically(exc)
+        return self._awaited(value) if type(value) is CoroutineType else value
+
+    async def _awaited(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
+        try:
+            return await coroutine
+        except self._autoretry_for as exc:
+            self._retry_automatically(exc)
+
+    def _retry_automatically(self, error: BaseException) -> NoReturn:
+        if not retries_automatically(error, self._autoretry_for, tuple(self.dont_autoretry_for)):
+            raise error
+        options = dict(self.retry_kwargs or {})
+        factor = 1.0 if self.retry_backoff is True else float(self.retry_backoff) or None
+        backoff = Backoff(
+            factor,
+            self.retry_backoff_max,
+            self.retry_jitter,
+            options.get("countdown"),
+            self.default_retry_delay,
+        )
+        request = self.request
+        if "eta" not in options:
+            options["countdown"] = automatic_delay_s(backoff, request.retries, random.random())
+        asked = request.get("_max_retries")
+        if asked is not None:
+            options["max_retries"] = asked
+        self.retry(exc=error, **options)
+
+    @property
+    def request(self) -> Context:
+        """The run this task is in: id, args, retries and so on. Outside of one, that of a plain call."""
+        return context_for(self)
+
+    def retry(
+        self,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Retry:
+        """Run this task again later, under the same id; raises Retry, so that code behind it does not run.
+
+        `exc` is what it failed with: it is stored with the state RETRY, and raised when no retries are left (without
+        it, MaxRetriesExceededError). When: `eta`, else `countdown` seconds from now, else `default_retry_delay`.
+        The repetition is committed together with the end of this run. With ``throw=False`` Retry is returned, and this
+        run ends by its own outcome.
+
+        Called in a plain function call, there is nothing to repeat: the original exception is raised.
+        """
+        request = self.request
+        current = sys.exc_info()[1]
+        if request.called_directly:
+            _raise_original(exc, current)
+        if max_retries is not None:
+            request.update(_max_retries=max_retries)
+        decision = decide_retry(
+            Attempt(
+                self.name,
+                request.id,
+                request.retries,
+                self.max_retries if max_retries is None else max_retries,
+                request.args,
+                request.kwargs,
+                current,
+            ),
+            exc,
+            countdown_s=countdown,
+            eta=eta,
+            default_delay_s=self.default_retry_delay,
+        )
+        if isinstance(decision, GiveUp):
+            raise decision.error from decision.cause
+        when = {"eta": decision.eta} if decision.eta is not None else {"countdown": decision.delay_s}
+        self._collect_retry(request, args, kwargs, {**options, **when}, exc or current)
+        again = Retry(exc=exc if exc is not None else current, when=decision.when, is_eager=request.is_eager)
+        if throw:
+            raise again
+        return again
+
+    def _collect_retry(
+        self,
+        request: Context,
+        args: Sequence[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+        options: dict[str, Any],
+        cause: BaseException | None,
+    ) -> None:
+        run, fields = get_current_run(), request.fields
+        while run is not None and run.context is not request:
+            run = run.parent
+        if run is None or fields is None:
+            raise RuntimeError(f"{self.name}: retry() needs a run that a worker or apply() began")
+        try:
+            call = prepare_again(
+                fields,
+                self.app.router(),
+                by_content_type(fields.content_type).name,
+                options,
+                fields.args if args is None else args,
+                fields.kwargs if kwargs is None else kwargs,
+                time.time(),
+            )
+        except (TypeError, ValueError, EncodeError, LookupError) as exc:
+            raise Reject(exc, requeue=False) from cause
+        run.retry_calls.append(call)
+
+    def update_state(
+        self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
+    ) -> None:
+        """Store a state of your own (by convention in capitals) with data, for those who watch the result.
+
+        It is overwritten when the task ends. Raises BackendUnavailable, EncodeError.
+        """
+        request = self.request
+        target = task_id or request.id
+        if target is None:
+            raise RuntimeError(f"{self.name}: update_state() needs a task_id outside of a run")
+        if state is None:
+            raise TypeError("update_state() needs a state, such as 'PROGRESS'")
+        self.app.store_state(target, state, meta, request if task_id in {None, request.id} else None)
+
+    # the rest
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:  # noqa: N802 - Celery's public name
+        """The handle of a result of this task."""
+        return AsyncResult(task_id, app=self.app, task_name=self.name, **kwargs)
+
+    @property
+    def backend(self) -> Any:
+        """The app's result backend, opened."""
+        return self.app.backend
+
+    def push_request(self, *args: Any, **kwargs: Any) -> None:
+        """Make a request by hand the current one, for tests. Undo it with `pop_request`."""
+        kwargs.setdefault("called_directly", True)
+        token = enter_run(Run(self, Context(*args, **kwargs)))
+        self.__dict__.setdefault("_pushed", []).append(token)
+
+    def pop_request(self) -> None:
+        """Undo the last `push_request`."""
+        token: Token[Run | None] = self.__dict__["_pushed"].pop()
+        leave_run(token)
+
+    def add_trail(self, result: Any) -> Any:
+        """Record a result as a child of this run."""
+        if self.trail:
+            self.request.children.append(result)
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        setting = FROM_SETTINGS.get(name)
+        if setting is None:
+            raise AttributeError(f"task {self.__dict__.get('name') or type(self).__name__} has no attribute {name!r}")
+        return self.app.conf[setting]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        if name[0] != "_":  # maybe an option
+            object.__setattr__(self, "_settled", None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from celeriac.current import task_named
+
+        return (task_named, (self.name,))
+
+    def __repr__(self) -> str:
+        return f"<@task: {self.name} of {self.app.main or 'celeriac'}>"
+
+
+def _raise_original(exc: BaseException | None, current: BaseException | None) -> NoReturn:
+    if exc is None and current is None:
+        raise Retry("Task can be retried", None)
+    if exc is None or exc is current:
+        assert current is not None
+        raise current
+    raise exc from current

@@ -1,0 +1,125 @@
+"""From settings and command line to the options of one worker."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from celeriac.core.route import Router
+from celeriac.model.errors import ImproperlyConfigured
+from celeriac.model.policy import EnginePolicy
+from celeriac.model.run import ResultPolicy
+from celeriac.settings import Settings
+from celeriac.worker.config import WorkerConfig
+
+_POOLS = ("prefork", "solo")
+_SOLO_NAMES = frozenset({"solo", "celery.concurrency.solo:TaskPool"})
+
+
+def worker_config(
+    conf: Settings,
+    router: Router,
+    *,
+    hostname: str | None = None,
+    queues: Iterable[str] | str | None = None,
+    exclude_queues: Iterable[str] | str | None = None,
+    concurrency: int | None = None,
+    pool: str | None = None,
+    prefetch_multiplier: int | None = None,
+    time_limit: float | None = None,
+    soft_time_limit: float | None = None,
+    max_tasks_per_child: int | None = None,
+    max_memory_per_child: int | None = None,
+    grace_s: float | None = None,
+    start: str | None = None,
+    loglevel: str | int | None = None,
+    logfile: str | None = None,
+    log_json: bool | None = None,
+    **others: Any,
+) -> WorkerConfig:
+    """Each option given wins over its setting; None means "not given". `others` are fields of WorkerConfig.
+
+    Raises ImproperlyConfigured naming an option that is wrong.
+    """
+    chosen_pool = pool or conf["worker_pool"]
+    if chosen_pool not in _POOLS:
+        raise ImproperlyConfigured(f"worker_pool {chosen_pool!r}: this version has {' and '.join(_POOLS)}")
+    count = _first(concurrency, conf["worker_concurrency"], os.cpu_count() or 1)
+    if count < 1:
+        raise ImproperlyConfigured(f"worker_concurrency {count}: at least 1 slot is needed")
+    fields: dict[str, Any] = {
+        "hostname": hostname or f"celery@{socket.gethostname()}",
+        "queues": _queues(router, queues, exclude_queues),
+        "policy": EnginePolicy(
+            children=1 if chosen_pool == "solo" else count,
+            pool_kills=chosen_pool == "prefork",
+            time_limit_s=_first(time_limit, conf.seconds("task_time_limit")),
+            soft_time_limit_s=_first(soft_time_limit, conf.seconds("task_soft_time_limit")),
+            prefetch_multiplier=_first(prefetch_multiplier, conf["worker_prefetch_multiplier"]),
+            task_unknown=conf["task_unknown"],
+            crash_limit=conf["task_crash_limit"],
+        ),
+        "results": result_policy(conf),
+        "pool": chosen_pool,
+        "start": start or conf["worker_start"],
+        "workdir": os.getcwd(),  # noqa: PTH109 - text, for children that chdir back
+        "lease_s": conf.seconds("worker_lease_s") or 6.0,
+        "grace_s": _grace_s(conf, grace_s),
+        "tasks_per_child_max": _first(max_tasks_per_child, conf["worker_max_tasks_per_child"]) or None,
+        "memory_per_child_max_kib": _first(max_memory_per_child, conf["worker_max_memory_per_child"]) or None,
+        "logfile": logfile,
+        "log_format": conf["worker_log_format"],
+        "task_log_format": conf["worker_task_log_format"],
+        "redirect_stdouts": bool(conf["worker_redirect_stdouts"]),
+        "redirect_stdouts_level": str(conf["worker_redirect_stdouts_level"]),
+        "log_color": conf["worker_log_color"],
+        "log_json": bool(_first(log_json, conf["worker_log_json"])),
+    }
+    if loglevel is not None:
+        fields["loglevel"] = loglevel
+    unknown = others.keys() - set(WorkerConfig.__struct_fields__)
+    if unknown:
+        raise TypeError(f"worker_config() has no option {sorted(unknown)[0]!r}")
+    return WorkerConfig(**{**fields, **others})
+
+
+def result_policy(conf: Settings) -> ResultPolicy:
+    """How results are written."""
+    return ResultPolicy(
+        serializer=conf["result_serializer"],
+        accept=tuple(conf["accept_content"]),
+        expires_s=conf.seconds("result_expires"),
+        extended=bool(conf["result_extended"]),
+        track_started=bool(conf["task_track_started"]),
+        body_bytes_max=conf["task_body_bytes_max"],
+    )
+
+
+def _grace_s(conf: Settings, given: float | None) -> float | None:
+    if given is not None:
+        return given
+    value = conf["worker_shutdown_grace_s"]
+    # 0 is an answer here: hand everything back at once.
+    return 0.0 if value == 0 else conf.seconds("worker_shutdown_grace_s")
+
+
+def _queues(router: Router, chosen: Iterable[str] | str | None, excluded: Iterable[str] | str | None) -> tuple[str, ...]:
+    wanted = _names(chosen) or list(router.queues)
+    without = set(_names(excluded))
+    queues = tuple(dict.fromkeys(name for name in wanted if name not in without))
+    for name in queues:
+        router.queue_of({"queue": name})
+    if not queues:
+        raise ImproperlyConfigured("the worker has no queue left to consume from; check --queues and --exclude-queues")
+    return queues
+
+
+def _names(value: Iterable[str] | str | None) -> list[str]:
+    items = value.split(",") if isinstance(value, str) else value or ()
+    return [item.strip() for item in items if item.strip()]
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
