@@ -26,9 +26,5 @@ UNDOCUMENTED: dict[str, str] = {
             "KvAtomic.compare_and_set",
         )
     },
-    **{
-        f"celeriac.model.run:Runnable.{name}": "a hook of tasks; the contract stands at the task class"
-        for name in ("after_return", "before_start", "on_failure", "on_retry", "on_success")
-    },
 }
 """`module:name` -> why it has no docstring."""
