@@ -162,7 +162,7 @@ def test_ignored_results_leave_no_record_and_the_call_overrides_the_task(by_call
 
 
 def test_ignored_results_may_be_of_any_kind():
-    task, performed, _ = run(lambda: object(), ignore_result=True)
+    task, performed, _ = run(object, ignore_result=True)
     assert performed.state == "SUCCESS"
     assert "on_success" in task.hooks
 
