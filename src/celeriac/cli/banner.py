@@ -13,8 +13,6 @@ from celeriac.model.urls import mask_url, parse_url
 from celeriac.worker.config import WorkerConfig
 
 WIDTH = 80
-DEFAULT_ADDRESS = "sqlite:///celeriac.db"
-"""Where messages lie when nothing is configured."""
 _LABEL = 13
 _INDENT = " " * 3
 

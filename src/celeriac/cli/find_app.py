@@ -179,10 +179,11 @@ def _in_module(module: ModuleType) -> Celeriac:
         below = _celery_below(module)
         if below is not None:
             return below
-    for found in tuple(vars(module).values()):
+    for value in tuple(vars(module).values()):
         # Its true type: a stand-in such as `current_app` claims to be an app, and would make one up.
-        if issubclass(type(found), Celeriac):
-            return found
+        if issubclass(type(value), Celeriac):
+            assert isinstance(value, Celeriac)
+            return value
     for name in _NAMES:
         if type(getattr(module, name, None)).__module__.partition(".")[0] == "celery":
             return _checked(getattr(module, name))

@@ -20,6 +20,8 @@ class Invocation(Struct, frozen=True):
 
     app_path: str = ""
     app_source: str = "-A"
+    config: str = ""
+    """Module with settings."""
     quiet: bool = False
     color: bool | None = None
     """False: never; None: on a terminal."""
@@ -42,15 +44,34 @@ def load_app(invocation: Invocation) -> Celeriac:
         message = f"{invocation.app_source} {invocation.app_path}: {exc.message}"
         raise Failure(message, exc.hint, EXIT_SOFTWARE if exc.details else EXIT_USAGE, exc.details) from exc
     app.set_current()
+    _read_settings(app, invocation.config)
     return app
 
 
+def _read_settings(app: Celeriac, config: str = "") -> None:
+    """Have the app's configuration read now: what is wrong with it is told before anything else is done."""
+    from celeriac.cli.find_app import here_first, users_traceback
+    from celeriac.settings_source import read_source, resolve
+
+    try:
+        with here_first():
+            if config:
+                app.add_defaults(read_source(resolve(config)))
+            len(app.conf)
+    except ImportError as exc:
+        raise Failure(
+            f"The app's configuration could not be imported: {exc}",
+            "Correct what is given to config_from_object, or --config.",
+            EXIT_SOFTWARE,
+            users_traceback(exc),
+        ) from exc
+
+
 def _default_app(invocation: Invocation) -> Celeriac:
-    from celeriac.app import Celeriac
     from celeriac.current import get_current_app
 
     app = get_current_app()
-    assert isinstance(app, Celeriac)
+    _read_settings(app)
     if not invocation.quiet and not os.environ.get("CELERY_BROKER_URL"):
         where = Path.cwd()
         click.echo(f"No -A given: using an app of its own, whose database is celeriac.db in {where}.", err=True)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from celeriac import __version__
-from celeriac.cli.failure import EXIT_INTERRUPTED, EXIT_UNAVAILABLE, EXIT_USAGE, Failure, explain
+from celeriac.cli.failure import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Failure, explain
 from celeriac.cli.invocation import Invocation
 from celeriac.cli.verb import Errand, GlobalsAfterVerb, check_verb
-from celeriac.model.errors import CeleriacError
+from celeriac.model.errors import CeleriacError, CeleriacWarning
 
 VERBS: dict[str, str] = {
     "worker": "Run tasks from the queues until told to stop.",
@@ -124,7 +126,7 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
     "--config",
     metavar="MODULE",
     envvar=["CELERY_CONFIG", "CELERY_CONFIG_MODULE", "CONFIG_MODULE"],
-    help="Module with settings, for an app that names none.",
+    help="Module with settings, for those that the app does not set.",
 )
 @click.option("--workdir", metavar="FOLDER", help="Change to this folder first.")
 @click.option("-C", "--no-color", is_flag=True, envvar=["CELERY_NO_COLOR"], help="No colours, on a terminal neither.")
@@ -152,6 +154,7 @@ def program(ctx: click.Context, /, **words: Any) -> None:
     handed_in = ctx.obj
     ctx.obj = Invocation(
         app_path=words["app"] or "",
+        config=words["config"] or "",
         app_source=_source(ctx),
         quiet=words["quiet"],
         color=color,
@@ -196,11 +199,14 @@ def _source(ctx: click.Context) -> str:
 def run(argv: Sequence[str] | None, *, prog_name: str, app: Any = None) -> int:
     """Parse, do, and answer with the exit code. What a verb leaves to be done runs after parsing is over."""
     try:
-        answer = program.main(
-            args=None if argv is None else list(argv), prog_name=prog_name, standalone_mode=False, obj=app
-        )
-        if isinstance(answer, Errand):
-            answer = answer.run()
+        with _notices():
+            answer = program.main(
+                args=None if argv is None else list(argv), prog_name=prog_name, standalone_mode=False, obj=app
+            )
+            if isinstance(answer, Errand):
+                answer = answer.run()
+        # Here, and not when the interpreter ends: a reader that has gone is no error to shout about.
+        sys.stdout.flush()
     except click.exceptions.Abort:
         click.echo("Stopped.", err=True)
         return EXIT_INTERRUPTED
@@ -208,7 +214,7 @@ def run(argv: Sequence[str] | None, *, prog_name: str, app: Any = None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         _leave_the_pipe()
-        return EXIT_UNAVAILABLE
+        return EXIT_FAILED
     except click.ClickException as exc:
         exc.show()
         return exc.exit_code
@@ -220,6 +226,31 @@ def run(argv: Sequence[str] | None, *, prog_name: str, app: Any = None) -> int:
         failure.show()
         return failure.exit_code
     return answer if isinstance(answer, int) else 0
+
+
+@contextmanager
+def _notices() -> Iterator[None]:
+    """Print our own warnings as a line for people, without the place in the code; others as Python does."""
+    usual = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, CeleriacWarning):
+            click.echo(f"Note: {message}", err=True)
+        else:
+            usual(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual
 
 
 def _leave_the_pipe() -> None:

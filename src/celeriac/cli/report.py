@@ -14,12 +14,13 @@ import msgspec
 
 from celeriac import __version__
 from celeriac.cli.admin import opened_admin
-from celeriac.cli.banner import DEFAULT_ADDRESS, database_file
+from celeriac.cli.banner import database_file
 from celeriac.cli.failure import EXIT_UNAVAILABLE, Failure
 from celeriac.cli.invocation import Invocation, load_app
 from celeriac.cli.verb import Verb
 from celeriac.model.errors import CeleriacError
 from celeriac.model.urls import mask_url
+from celeriac.stores_of import broker_url
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -84,7 +85,7 @@ def _facts(facts: Any) -> Iterator[str]:
 
 
 def _broker(app: Celeriac) -> Iterator[str]:
-    address = str(app.conf.broker_url or DEFAULT_ADDRESS)
+    address = broker_url(app.conf)
     yield f"address: {mask_url(address)}"
     file = database_file(address)
     if file:

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from celeriac import __version__
 from celeriac.cli import fields
-from celeriac.cli.banner import DEFAULT_ADDRESS, BannerFacts, Look, compose
+from celeriac.cli.banner import BannerFacts, Look, compose
 from celeriac.cli.extra_settings import read_settings
 from celeriac.cli.failure import EXIT_SOFTWARE, Failure
 from celeriac.cli.find_app import here_first, users_traceback
@@ -21,6 +21,7 @@ from celeriac.cli.node_name import file_name, node_name
 from celeriac.cli.probe import ask
 from celeriac.cli.verb import Errand, Verb, given
 from celeriac.model.errors import CeleriacError
+from celeriac.stores_of import backend_url, broker_url
 from celeriac.worker.config import WorkerConfig
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def worker(invocation: Invocation, /, **words: Any) -> Errand:
     app = load_app(invocation)
     for name, value in extra.items():
         app.conf[name] = value
+    if words["include"]:
+        app.conf["include"] = (*app.conf["include"], *words["include"])
     return Errand(lambda: _run(invocation, app, words))
 
 
@@ -148,7 +151,7 @@ def _run(invocation: Invocation, app: Celeriac, words: dict[str, Any]) -> int:
         facts = BannerFacts(
             version=__version__,
             app=_app_in_words(invocation, app),
-            broker=_address(app),
+            broker=broker_url(app.conf),
             durability=answer.durability,
             backend=_backend_address(app),
             tasks=_tasks(app),
@@ -186,7 +189,6 @@ _PASSED_ON = (
     "pool",
     "queues",
     "exclude_queues",
-    "include",
     "time_limit",
     "soft_time_limit",
     "max_tasks_per_child",
@@ -216,16 +218,9 @@ def _app_in_words(invocation: Invocation, app: Celeriac) -> str:
     return f"{name} ({invocation.app_path})" if invocation.app_path not in {"", name} else name
 
 
-def _address(app: Celeriac) -> str:
-    url = app.conf.broker_read_url or app.conf.broker_url or DEFAULT_ADDRESS
-    return str(url)
-
-
 def _backend_address(app: Celeriac) -> str | None:
-    backend = app.conf.result_backend
-    if backend is None:
-        return _address(app)
-    return None if str(backend) in {"disabled", "disabled://"} else str(backend)
+    url = str(backend_url(app.conf))
+    return None if url.partition(":")[0] == "disabled" else url
 
 
 def _is_colored(invocation: Invocation) -> bool:
