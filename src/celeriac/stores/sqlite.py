@@ -1,0 +1,342 @@
+"""The store of a SQLite file in this process, shared by all brokers and backends on that file.
+
+It owns two connections: the main one, and one for renewing leases, so that a beat never waits for a
+transaction of this process. All writes of many threads that wait at once go into one transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from celeriac.model.ids import random_id
+from celeriac.model.message import Ack, Claim, Delivery, Message, Receipt, Record, Release, Settled, Settlement
+from celeriac.stores import sqlite_admin
+from celeriac.stores import sqlite_messages as messages_sql
+from celeriac.stores.faults import StoreFault, StoreUnavailable
+from celeriac.stores.sqlite_bells import Bells, Listener, bell_of, runtime_dir
+from celeriac.stores.sqlite_files import check_place
+from celeriac.stores.sqlite_link import Link
+from celeriac.stores.sqlite_messages import Parcel, QueueIds, StaleReceipt, Taken
+from celeriac.stores.sqlite_nodes import Holder
+from celeriac.stores.sqlite_push import Mailbox, Post
+
+# Messages of other threads that one transaction takes along, so that none waits for a giant one.
+_TOGETHER_MAX = 4096
+# What waits in `take` looks this often when no bell rings: writers of other users cannot ring ours.
+LOOK_AGAIN_S = 0.05
+
+
+class _Batch:
+    """One caller's messages on their way into a shared transaction."""
+
+    __slots__ = ("done", "fault", "parcels")
+
+    def __init__(self, parcels: list[Parcel]) -> None:
+        self.parcels = parcels
+        self.done = False
+        self.fault: Exception | None = None
+
+
+class SqliteStore:
+    """Queues, results and topics in one file. Made by `store_at`, one per path and process."""
+
+    def __init__(self, path: str, timeout_s: float, durable: bool) -> None:
+        self.path = path
+        self.oid = random_id()
+        """Names this process's store to others; changes in a forked child."""
+        self.main = Link(path, timeout_s, durable)
+        self.beat = Link(path, timeout_s, durable)
+        self.folder = runtime_dir(path)
+        self.bells = Bells(self.folder)
+        self.post = Post(self.folder)
+        self.mailbox = Mailbox(self.folder, self.read_records)
+        self.queues = QueueIds()
+        self.holders: weakref.WeakSet[Holder] = weakref.WeakSet()
+        self._waiting: deque[_Batch] = deque()
+        self._leading = threading.Lock()
+        self._users: set[int] = set()
+        self._turn = 0
+
+    # ---------------------------------------------------------------- life
+
+    def open(self, user: int) -> None:
+        """Check the place, connect, create or migrate. Raises StoreFault."""
+        check_place(self.path)
+        self.main.read(lambda conn: conn.execute("select 1").fetchone())
+        self._users.add(user)
+
+    def close(self, user: int) -> None:
+        """Close everything when the last user goes. Idempotent."""
+        self._users.discard(user)
+        if not self._users:
+            self.release()
+
+    def release(self) -> None:
+        """Close connections, bells and sockets; the next use opens them again."""
+        self.beat.close()
+        self.main.close()
+        self.bells.close()
+        self.post.close()
+        self.mailbox.close()
+
+    def be_strict(self, timeout_s: float, durable: bool) -> None:
+        """Meet the wishes of one more user: the shorter wait, the greater durability."""
+        for link in (self.main, self.beat):
+            link.timeout_s = min(link.timeout_s, timeout_s)
+            if durable and not link.durable:
+                link.durable = True
+                link.close()  # the next connection is a durable one
+
+    def forget_parent(self, oid: str) -> None:
+        """In a forked child: be another holder at another address; share nothing."""
+        self.oid = oid
+        self.main.after_fork_in_child()
+        self.beat.after_fork_in_child()
+        self.bells.forget()
+        self.post.forget()
+        self.mailbox.forget()
+        self._leading = threading.Lock()
+        self._waiting.clear()
+        for holder in list(self.holders):
+            holder.forget(oid)
+
+    # ---------------------------------------------------------------- publish
+
+    def publish(self, messages: Iterable[Message]) -> None:
+        """Accept all of `messages` or none; threads that publish at once share a transaction."""
+        parcels = messages_sql.pack(messages)
+        if not parcels:
+            return
+        batch = _Batch(parcels)
+        self._waiting.append(batch)
+        timeout_s = self.main.timeout_s
+        if not self._leading.acquire(timeout=timeout_s):
+            try:
+                self._waiting.remove(batch)
+            except ValueError:
+                # It is in a leader's hands, whose own waiting is bounded too.
+                if not self._leading.acquire(timeout=timeout_s):
+                    raise StoreUnavailable("the database is too busy; the messages may have been stored") from None
+            else:
+                raise StoreUnavailable("other threads kept the database busy all the time; try again")
+        try:
+            if not batch.done:
+                self._lead()
+        finally:
+            self._leading.release()
+        if batch.fault is not None:
+            raise batch.fault
+        for queue in {parcel.queue for parcel in parcels}:
+            self.bells.ring(bell_of(queue))
+
+    def _lead(self) -> None:
+        """Store what all waiting threads have to publish."""
+        batches: list[_Batch] = []
+        count = 0
+        while self._waiting and count < _TOGETHER_MAX:
+            batches.append(self._waiting.popleft())
+            count += len(batches[-1].parcels)
+        fault: Exception = StoreUnavailable("publishing was interrupted; try again")
+        try:
+            if len(batches) > 1:
+                try:
+                    self._insert([parcel for batch in batches for parcel in batch.parcels])
+                except StoreUnavailable as exc:
+                    fault = exc
+                    return
+                except StoreFault:
+                    pass  # somebody's message does not fit: let each try alone
+                else:
+                    for batch in batches:
+                        batch.done = True
+                    return
+            for batch in batches:
+                try:
+                    self._insert(batch.parcels)
+                except StoreFault as exc:
+                    batch.fault = exc
+                batch.done = True
+        finally:
+            for batch in batches:
+                if not batch.done:
+                    batch.fault, batch.done = fault, True
+
+    def _insert(self, parcels: Sequence[Parcel]) -> None:
+        link = self.main
+        link.write(lambda conn: messages_sql.insert(conn, self.queues, link.generation, parcels))
+
+    # ---------------------------------------------------------------- take and settle
+
+    def take(self, holder: Holder, claim: Claim) -> Sequence[Delivery]:
+        """Claim what is there, without waiting."""
+        if claim.limit <= 0 or not self.main.read(lambda conn: messages_sql.anything(conn, claim.queues)):
+            return ()
+        self._turn += 1
+        taken, more = self.main.write(lambda conn: messages_sql.claim(conn, holder, claim, self._turn))
+        return self._handed_over(holder, taken, more)
+
+    def take_waiting(
+        self, holder: Holder, claim: Claim, wait_s: float, when_idle: Callable[[], object]
+    ) -> Sequence[Delivery]:
+        """Claim, waiting up to `wait_s` for the first message; calls `when_idle` when there is nothing."""
+        deadline = time.monotonic() + wait_s
+        deliveries = self.take(holder, claim)
+        if not deliveries:
+            when_idle()
+            deliveries = self.take(holder, claim)
+        if deliveries or wait_s <= 0:
+            return deliveries
+        listener = self.bells.listen([bell_of(name) for name in claim.queues])
+        try:
+            while True:
+                deliveries = self.take(holder, claim)
+                left_s = deadline - time.monotonic()
+                if deliveries or left_s <= 0 or not holder.is_open:
+                    return deliveries
+                self._nap(listener, min(left_s, self._until_due_s(claim.queues)))
+                when_idle()
+        finally:
+            if listener is not None:
+                listener.close()
+
+    def _until_due_s(self, queues: Sequence[str]) -> float:
+        """How long to wait for a bell: the next delayed message needs none, foreign writers cannot ring."""
+        due_at = self.main.read(lambda conn: sqlite_admin.next_due_at(conn, queues))
+        return LOOK_AGAIN_S if due_at is None else min(max(due_at - time.time(), 0.001), LOOK_AGAIN_S)
+
+    @staticmethod
+    def _nap(listener: Listener | None, nap_s: float) -> None:
+        if listener is not None:
+            listener.wait(nap_s)
+        else:
+            time.sleep(nap_s)
+
+    def _handed_over(self, holder: Holder, taken: Sequence[Taken], more: Sequence[str]) -> list[Delivery]:
+        deliveries, damaged = messages_sql.deliveries(taken)
+        if damaged:
+            self.main.write(lambda conn: messages_sql.bury_damaged(conn, holder.node, damaged))
+        for queue in more:
+            self.bells.ring(bell_of(queue))
+        return deliveries
+
+    def settle(self, holder: Holder, settlements: Sequence[Settlement], then_take: Claim | None) -> Settled:
+        """Verdicts, records, follow-ups and the next claim in one transaction."""
+        self._turn += 1
+        settling = Settling(self, holder, settlements, then_take, self._turn)
+        if settling.is_plain:
+            try:
+                self.main.write(settling.all_acks)
+            except StaleReceipt:
+                self.main.write(settling.one_by_one)
+        else:
+            self.main.write(settling.one_by_one)
+        deliveries = self._handed_over(holder, settling.taken, settling.more)
+        for queue in settling.touched_queues():
+            self.bells.ring(bell_of(queue))
+        self.notify(settling.records)
+        return Settled(tuple(settling.stale), tuple(deliveries))
+
+    def extend(self, holder: Holder, receipts: Sequence[Receipt], lease_s: float) -> list[Receipt]:
+        """Renew the holder's lease, on the connection of its own; return the receipts it has no more."""
+
+        def work(conn: sqlite3.Connection) -> set[tuple[int, int]]:
+            if holder.node:
+                holder.renew(conn, lease_s)
+            return set(conn.execute("select key, attempt from claimed where node=?", (holder.node,)).fetchall())
+
+        held = self.beat.write(work)
+        return [receipt for receipt in receipts if receipt not in held]
+
+    def data_version(self) -> int:
+        """Changes when another connection has committed."""
+        return self.main.read(lambda conn: int(conn.execute("pragma data_version").fetchone()[0]))
+
+    # ---------------------------------------------------------------- results
+
+    def write_records(self, records: Sequence[Record]) -> None:
+        """Store results and tell those who wait for them."""
+        if records:
+            self.main.write(lambda conn: messages_sql.write_records(conn, records))
+            self.notify(records)
+
+    def notify(self, records: Sequence[Record]) -> None:
+        """Tell those who wait for these results, here and elsewhere."""
+        if records:
+            self.mailbox.deliver(records)
+            self.post.send(records, self.oid)
+
+    def read_records(self, ids: Sequence[str]) -> list[Record | None]:
+        """Results in the order of `ids`; None for unknown or expired ones."""
+        return self.main.read(lambda conn: messages_sql.read_records(conn, ids))
+
+
+class Settling:
+    """One call of `settle`: what it asks for, and what became of it. Its methods are works of a transaction,
+    and may run again if the first attempt was rolled back."""
+
+    def __init__(
+        self,
+        store: SqliteStore,
+        holder: Holder,
+        settlements: Sequence[Settlement],
+        then_take: Claim | None,
+        turn: int,
+    ) -> None:
+        self._store = store
+        self._holder = holder
+        self._settlements = settlements
+        self._follow_ups = [messages_sql.pack(one.follow_ups) if one.follow_ups else () for one in settlements]
+        self._wish = then_take
+        self._turn = turn
+        self._parcels: list[Parcel] = []
+        self._released: set[str] = set()
+        self.is_plain = all(one.receipt is None or isinstance(one.verdict, Ack) for one in settlements)
+        self.stale: list[Receipt] = []
+        self.records: list[Record] = []
+        self.taken: list[Taken] = []
+        self.more: list[str] = []
+
+    def all_acks(self, conn: sqlite3.Connection) -> None:
+        """The fast way: everything is acknowledged and held. Raises StaleReceipt if something is not held."""
+        receipts = [one.receipt for one in self._settlements if one.receipt is not None]
+        if receipts:
+            messages_sql.settle_acks(conn, self._holder.node, receipts)
+        self._commit_with(conn, range(len(self._settlements)))
+
+    def one_by_one(self, conn: sqlite3.Connection) -> None:
+        """Any verdicts, any of them stale."""
+        self.stale, self._released = [], set()
+        effective: list[int] = []
+        for index, settlement in enumerate(self._settlements):
+            if settlement.receipt is None:
+                effective.append(index)
+                continue
+            queue = messages_sql.settle_one(conn, self._holder.node, settlement.receipt, settlement.verdict)
+            if queue is None:
+                self.stale.append(settlement.receipt)
+                continue
+            effective.append(index)
+            if isinstance(settlement.verdict, Release):
+                self._released.add(messages_sql.queue_name(conn, queue))
+        self._commit_with(conn, effective)
+
+    def _commit_with(self, conn: sqlite3.Connection, effective: Iterable[int]) -> None:
+        """What goes with those settlements that have effect, and the next claim."""
+        indexes = list(effective)
+        self.records = [record for index in indexes for record in self._settlements[index].records]
+        self._parcels = [parcel for index in indexes for parcel in self._follow_ups[index]]
+        if self.records:
+            messages_sql.write_records(conn, self.records)
+        if self._parcels:
+            messages_sql.insert(conn, self._store.queues, self._store.main.generation, self._parcels)
+        if self._wish is not None and self._wish.limit > 0:
+            self.taken, self.more = messages_sql.claim(conn, self._holder, self._wish, self._turn)
+
+    def touched_queues(self) -> set[str]:
+        """Queues whose takers must look."""
+        return {parcel.queue for parcel in self._parcels} | self._released

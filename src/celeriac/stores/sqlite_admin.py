@@ -1,0 +1,162 @@
+"""What tools do to the queues of a SQLite store. Each function runs inside a read or write of the caller."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from celeriac.model.message import DeadLetter, Depth, Message, Waiting
+from celeriac.stores import sqlite_messages as messages_sql
+
+_DEPTH = """
+select q.name, q.paused,
+  (select count(*) from ready where queue=q.id) + (select count(*) from due where queue=q.id and due_at<=?1),
+  (select count(*) from due where queue=q.id and due_at>?1),
+  (select count(*) from claimed where queue=q.id),
+  (select count(*) from dead where queue=q.id and not parked),
+  (select count(*) from dead where queue=q.id and parked)
+from queue q
+"""
+# Many ids are looked up this many at a time.
+_PURGE_MAX = 1000
+
+
+def depth(conn: sqlite3.Connection, queues: Sequence[str]) -> list[Depth]:
+    """Counts of the named queues, or of all, sorted by name."""
+    now = time.time()
+    if queues:
+        rows = [conn.execute(f"{_DEPTH} where q.name=?2", (now, name)).fetchone() for name in sorted(set(queues))]
+        rows = [
+            row or (name, 0, 0, 0, 0, 0, 0)
+            for row, name in zip(rows, sorted(set(queues)))  # noqa: B905
+        ]
+    else:
+        rows = conn.execute(f"{_DEPTH} order by q.name", (now,)).fetchall()
+    return [
+        Depth(name, ready, delayed, claimed, dead, parked, bool(paused))
+        for name, paused, ready, delayed, claimed, dead, parked in rows
+    ]
+
+
+def _shown(key: int, data: bytes) -> Message:
+    """The message, or what stands for it if its bytes are damaged."""
+    try:
+        return messages_sql.unpack(data)
+    except msgspec.DecodeError:
+        return messages_sql.damaged_message(key, data)
+
+
+def peek(conn: sqlite3.Connection, queue: str, limit: int) -> list[Waiting]:
+    """The next messages in the order of delivery."""
+    now = time.time()
+    row = conn.execute("select id from queue where name=?", (queue,)).fetchone()
+    if row is None or limit <= 0:
+        return []
+    views: list[Waiting] = []
+    # What is due but not yet made ready counts as ready, at its place.
+    for source, state in (
+        (
+            """select rank, key, attempt, crashes, null as due_at from ready where queue=?1 union all
+            select rank, key, attempt, crashes, null from due where queue=?1 and due_at<=?2 order by rank, key""",
+            "ready",
+        ),
+        (
+            "select rank, key, attempt, crashes, due_at from due where queue=?1 and due_at>?2 order by due_at, key",
+            "delayed",
+        ),
+        ("select rank, key, attempt, crashes, null from claimed where queue=?1 and ?2 order by key", "claimed"),
+    ):
+        rows = conn.execute(f"{source} limit ?3", (row[0], now, limit - len(views))).fetchall()
+        for _, key, attempt, crashes, due_at in rows:
+            body = conn.execute("select data from message where key=?", (key,)).fetchone()
+            if body is not None:
+                views.append(Waiting(_shown(key, body[0]), state, due_at, attempt, crashes))  # type: ignore[arg-type]
+    return views
+
+
+def purge(conn: sqlite3.Connection, queue: str) -> int:
+    """Delete up to a batch of what waits in a queue; return how many, 0 when nothing is left."""
+    row = conn.execute("select id from queue where name=?", (queue,)).fetchone()
+    if row is None:
+        return 0
+    keys = conn.execute(
+        "select key from ready where queue=?1 union all select key from due where queue=?1 limit ?2",
+        (row[0], _PURGE_MAX),
+    ).fetchall()
+    messages_sql.left(conn, [key for (key,) in keys])
+    marks = [(row[0], key) for (key,) in keys]
+    conn.executemany("delete from ready where queue=? and rank in (0,1,2,3,4,5,6,7,8,9) and key=?", marks)
+    conn.executemany("delete from due where queue=? and key=?", marks)
+    conn.executemany("delete from message where key=?", keys)
+    return len(keys)
+
+
+def dead(conn: sqlite3.Connection, queue: str | None, limit: int) -> list[DeadLetter]:
+    """Dead and parked letters, newest first."""
+    rows = conn.execute(
+        "select d.key, m.data, d.reason, d.buried_at, d.crashes, d.parked from dead d join message m on m.key=d.key "
+        "where ?1 is null or d.queue=(select id from queue where name=?1) order by d.buried_at desc, d.key desc limit ?2",
+        (queue, max(limit, 0)),
+    ).fetchall()
+    return [
+        DeadLetter(_shown(key, data), reason, at, crashes, bool(parked))
+        for key, data, reason, at, crashes, parked in rows
+    ]
+
+
+def revive(conn: sqlite3.Connection, ids: Iterable[str], parked_tasks: Iterable[str]) -> list[str]:
+    """Put dead letters back, their crashes and their failure forgotten; return the queue of each."""
+    found = {row[0]: row for task_id in ids for row in _dead_rows(conn, "task_id=?", task_id)}
+    found.update({row[0]: row for task in parked_tasks for row in _dead_rows(conn, "parked and task=?", task)})
+    queues: list[str] = []
+    for key, queue, rank, attempt, task_id in found.values():
+        conn.execute("delete from dead where key=?", (key,))
+        conn.execute("delete from result where id=? and state<>'SUCCESS'", (task_id,))
+        messages_sql.release(conn, key, (queue, rank, attempt, 0), 0.0)
+        queues.append(messages_sql.queue_name(conn, queue))
+    return queues
+
+
+def _dead_rows(conn: sqlite3.Connection, where: str, value: str) -> list[tuple[int, int, int, int, str]]:
+    rows: list[tuple[int, int, int, int, str]] = conn.execute(
+        f"select key, queue, rank, attempt, task_id from dead where {where}",  # noqa: S608 - our own text
+        (value,),
+    ).fetchall()
+    return rows
+
+
+def drop(conn: sqlite3.Connection, ids: Iterable[str]) -> int:
+    """Delete dead letters for good."""
+    keys = {row[0] for task_id in ids for row in _dead_rows(conn, "task_id=?", task_id)}
+    messages_sql.left(conn, keys)
+    conn.executemany("delete from dead where key=?", [(key,) for key in keys])
+    conn.executemany("delete from message where key=?", [(key,) for key in keys])
+    return len(keys)
+
+
+def pause(conn: sqlite3.Connection, queue: str, paused: bool) -> None:
+    """Stop or resume deliveries from a queue, known or not."""
+    conn.execute(
+        "insert into queue(name, paused) values(?,?) on conflict(name) do update set paused=excluded.paused",
+        (queue, int(paused)),
+    )
+
+
+def cancel(conn: sqlite3.Connection, ids: Iterable[str], keep_s: float) -> None:
+    """Flag tasks as cancelled."""
+    until_at = time.time() + keep_s
+    conn.executemany("insert or replace into cancel values(?,?,?)", [(task_id, until_at, keep_s) for task_id in ids])
+
+
+def next_due_at(conn: sqlite3.Connection, queues: Iterable[str]) -> float | None:
+    """When the next delayed message of these queues becomes due."""
+    firsts = [
+        conn.execute(
+            "select min(due_at) from due where queue=(select id from queue where name=? and not paused)", (name,)
+        ).fetchone()[0]
+        for name in queues
+    ]
+    return min((first for first in firsts if first is not None), default=None)

@@ -1,0 +1,366 @@
+"""Messages in SQLite: how they are accepted, claimed and settled. Each function runs inside a transaction
+of the caller; each statement here is one native loop over a batch wherever that is possible."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import msgspec
+
+from celeriac.model.message import Ack, Bury, Claim, Delivery, Message, Receipt, Record, Verdict
+from celeriac.stores.levels import LEVELS, check_placeable
+from celeriac.stores.sqlite_nodes import Holder
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Message).decode
+
+# Due messages made ready in one claim, so that a flood of them never holds the writers' gate for long.
+_PROMOTE_MAX = 256
+
+_TAKE = (
+    # `cross join` fixes the order of the loops: the planner, knowing no statistics, may choose the other one.
+    "select r.key, r.rank, r.attempt, r.crashes, m.data from ready r cross join message m on m.key=r.key "
+    "where r.queue=? order by r.rank, r.key limit ?"
+)
+_RECORD = (
+    "insert into result values(?1,?2,?3,?4,?5) on conflict(id) do update set state=excluded.state, "
+    "payload=excluded.payload, content_type=excluded.content_type, expires_at=excluded.expires_at "
+    "where state<>'SUCCESS' or expires_at<=?6"
+)
+
+_IDS_MAX = 64
+_READ = {
+    count: f"select id, state, payload, content_type, expires_at from result where id in ({','.join('?' * count)})"
+    for count in (1, _IDS_MAX)
+}
+
+
+class Parcel(NamedTuple):
+    """A message made ready to be stored, outside of any lock."""
+
+    queue: str
+    rank: int
+    eta_at: float | None
+    data: bytes
+
+
+class Taken(NamedTuple):
+    """One claimed row, not yet decoded."""
+
+    key: int
+    attempt: int
+    crashes: int
+    cancel_until: float | None
+    data: bytes
+
+
+class StaleReceipt(Exception):
+    """At least one receipt of a batch is not held: settle it one by one."""
+
+
+class Damaged(NamedTuple):
+    """A claimed row whose bytes are no message."""
+
+    receipt: Receipt
+    reason: str
+    data: bytes
+
+
+def pack(messages: Iterable[Message]) -> list[Parcel]:
+    """Check and encode. Raises BrokerRejected."""
+    return [Parcel(one.queue, LEVELS - 1 - check_placeable(one), one.eta_at, _encode(one)) for one in messages]
+
+
+def unpack(data: bytes) -> Message:
+    """The message of some stored bytes. Raises msgspec.DecodeError."""
+    return _decode(data)
+
+
+class QueueIds:
+    """Numbers of queues, remembered until the link's generation changes: then a number may never have been
+    committed, or the file may be another one."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+        self._generation = -1
+
+    def of(self, conn: sqlite3.Connection, generation: int, name: str) -> int:
+        """The queue's number; declares it if it is new."""
+        if generation != self._generation:
+            self._known.clear()
+            self._generation = generation
+        number = self._known.get(name)
+        if number is None:
+            row = conn.execute("select id from queue where name=?", (name,)).fetchone()
+            number = row[0] if row else conn.execute("insert into queue(name) values(?)", (name,)).lastrowid
+            assert number is not None
+            self._known[name] = number
+        return number
+
+
+def insert(conn: sqlite3.Connection, queues: QueueIds, generation: int, parcels: Sequence[Parcel]) -> None:
+    """Accept messages in their order."""
+    now_us = time.time_ns() // 1000
+    now = now_us / 1e6
+    if len(parcels) == 1:
+        _insert_one(conn, queues.of(conn, generation, parcels[0].queue), parcels[0], now_us)
+        return
+    (key,) = conn.execute("select max(?, ifnull(max(key), 0) + 1) from message", (now_us,)).fetchone()
+    bodies: list[tuple[int, bytes]] = []
+    ready: list[tuple[int, int, int]] = []
+    due: list[tuple[int, float, int, int]] = []
+    for parcel in parcels:
+        queue = queues.of(conn, generation, parcel.queue)
+        bodies.append((key, parcel.data))
+        if parcel.eta_at is not None and parcel.eta_at > now:
+            due.append((queue, parcel.eta_at, key, parcel.rank))
+        else:
+            ready.append((queue, parcel.rank, key))
+        key += 1
+    conn.executemany("insert into message values(?,?)", bodies)
+    if ready:
+        conn.executemany("insert into ready values(?,?,?,0,0)", ready)
+    if due:
+        conn.executemany("insert into due values(?,?,?,?,0,0)", due)
+
+
+def _insert_one(conn: sqlite3.Connection, queue: int, parcel: Parcel, now_us: int) -> None:
+    key = conn.execute(
+        "insert into message values(max(?, (select ifnull(max(key), 0) + 1 from message)), ?)", (now_us, parcel.data)
+    ).lastrowid
+    if parcel.eta_at is not None and parcel.eta_at > now_us / 1e6:
+        conn.execute("insert into due values(?,?,?,?,0,0)", (queue, parcel.eta_at, key, parcel.rank))
+    else:
+        conn.execute("insert into ready values(?,?,?,0,0)", (queue, parcel.rank, key))
+
+
+def anything(conn: sqlite3.Connection, queues: Sequence[str]) -> bool:
+    """Whether a claim would find something: a look that needs no gate."""
+    now = time.time()
+    for name in queues:
+        if conn.execute(
+            "select 1 from queue q where name=? and not paused and (exists(select 1 from ready where queue=q.id) "
+            "or exists(select 1 from due where queue=q.id and due_at<=?))",
+            (name, now),
+        ).fetchone():
+            return True
+    return False
+
+
+def claim(conn: sqlite3.Connection, holder: Holder, wish: Claim, turn: int) -> tuple[list[Taken], list[str]]:
+    """Claim for `holder`, beginning with another queue at each `turn`; also the queues that have more."""
+    taken: list[Taken] = []
+    more: list[str] = []
+    names = wish.queues
+    start = turn % len(names) if names else 0
+    for name in names[start:] + names[:start]:
+        left = wish.limit - len(taken)
+        if left <= 0:
+            break
+        queue = conn.execute("select id from queue where name=? and not paused", (name,)).fetchone()
+        if queue is None:
+            continue
+        _promote(conn, queue[0], max(left, _PROMOTE_MAX))
+        rows = conn.execute(_TAKE, (queue[0], left)).fetchall()
+        if not rows:
+            continue
+        conn.execute(
+            "insert into claimed select key, ?, attempt + 1, crashes, queue, rank from ready "
+            "where queue=? order by rank, key limit ?",
+            (holder.ensure(conn), queue[0], left),
+        )
+        last_key, last_rank = rows[-1][0], rows[-1][1]
+        conn.execute("delete from ready where queue=? and (rank, key) <= (?, ?)", (queue[0], last_rank, last_key))
+        taken += [Taken(key, attempt + 1, crashes, None, data) for key, _, attempt, crashes, data in rows]
+        if len(rows) == left and conn.execute("select 1 from ready where queue=? limit 1", queue).fetchone():
+            more.append(name)
+    if taken and conn.execute("select 1 from cancel limit 1").fetchone():
+        taken = [_with_cancel(conn, one) for one in taken]
+    return taken, more
+
+
+def _with_cancel(conn: sqlite3.Connection, taken: Taken) -> Taken:
+    try:
+        task_id = _decode(taken.data).id
+    except msgspec.DecodeError:
+        return taken
+    row = conn.execute("select until_at from cancel where id=?", (task_id,)).fetchone()
+    return taken._replace(cancel_until=row[0]) if row else taken
+
+
+def _promote(conn: sqlite3.Connection, queue: int, limit: int) -> None:
+    """Make ready what has become due, `limit` at most."""
+    now = time.time()
+    if not conn.execute("select 1 from due where queue=? and due_at<=? limit 1", (queue, now)).fetchone():
+        return
+    last = conn.execute(
+        "select due_at, key from due where queue=? and due_at<=? order by due_at, key limit 1 offset ?",
+        (queue, now, limit - 1),
+    ).fetchone() or (now, 1 << 62)
+    args = (queue, *last)
+    conn.execute(
+        "insert into ready select queue, rank, key, attempt, crashes from due "
+        "where queue=? and (due_at, key) <= (?, ?)",
+        args,
+    )
+    conn.execute("delete from due where queue=? and (due_at, key) <= (?, ?)", args)
+
+
+def deliveries(taken: Iterable[Taken]) -> tuple[list[Delivery], list[Damaged]]:
+    """What was claimed, decoded; apart, what cannot be."""
+    good: list[Delivery] = []
+    bad: list[Damaged] = []
+    for key, attempt, crashes, cancel_until, data in taken:
+        receipt = Receipt(key, attempt)
+        try:
+            message = _decode(data)
+        except msgspec.DecodeError as exc:
+            bad.append(Damaged(receipt, f"the stored message is damaged: {exc}", data))
+            continue
+        # A cancellation covers what came before it ran out; the key tells when the message came.
+        cancelled = cancel_until is not None and key < cancel_until * 1e6
+        good.append(Delivery(message, receipt, crashes, attempt > 1, cancelled))
+    return good, bad
+
+
+def bury_damaged(conn: sqlite3.Connection, node: int, damaged: Iterable[Damaged]) -> None:
+    """Make dead letters of what is no message, keeping the bytes as the body."""
+    for receipt, reason, data in damaged:
+        row = _held(conn, node, receipt)
+        if row is not None:
+            queue = queue_name(conn, row[0])
+            shown = damaged_message(receipt.key, data, queue)
+            conn.execute("update message set data=? where key=?", (_encode(shown), receipt.key))
+            _conclude(conn, receipt, row, Bury(reason))
+
+
+def damaged_message(key: int | str, data: bytes, queue: str = "") -> Message:
+    """What stands for a message whose stored bytes are none."""
+    return Message(f"damaged-{key}", "", queue, b"{}", data, "application/octet-stream", "binary")
+
+
+def settle_acks(conn: sqlite3.Connection, node: int, receipts: Sequence[Receipt]) -> None:
+    """Acknowledge all of `receipts`. Raises StaleReceipt, and then the transaction must be rolled back."""
+    left(conn, (receipt.key for receipt in receipts))
+    done = conn.executemany(
+        "delete from claimed where key=? and attempt=? and node=?", [(key, attempt, node) for key, attempt in receipts]
+    ).rowcount
+    if done != len(receipts):
+        raise StaleReceipt
+    conn.executemany("delete from message where key=?", [(key,) for key, _ in receipts])
+
+
+def settle_one(conn: sqlite3.Connection, node: int, receipt: Receipt, verdict: Verdict) -> int | None:
+    """Carry out a verdict; return the queue's number, or None if the receipt is not held."""
+    row = _held(conn, node, receipt)
+    if row is None:
+        return None
+    _conclude(conn, receipt, row, verdict)
+    return row[0]
+
+
+def queue_name(conn: sqlite3.Connection, number: int) -> str:
+    """The name of a queue that is known to be there."""
+    (name,) = conn.execute("select name from queue where id=?", (number,)).fetchone()
+    return str(name)
+
+
+def _held(conn: sqlite3.Connection, node: int, receipt: Receipt) -> tuple[int, int, int] | None:
+    row: tuple[int, int, int] | None = conn.execute(
+        "select queue, rank, crashes from claimed where key=? and attempt=? and node=?", (*receipt, node)
+    ).fetchone()
+    return row
+
+
+def _conclude(conn: sqlite3.Connection, receipt: Receipt, row: tuple[int, int, int], verdict: Verdict) -> None:
+    queue, rank, crashes = row
+    key, attempt = receipt
+    conn.execute("delete from claimed where key=?", (key,))
+    if isinstance(verdict, Ack):
+        left(conn, [key])
+        conn.execute("delete from message where key=?", (key,))
+    elif isinstance(verdict, Bury):
+        (data,) = conn.execute("select data from message where key=?", (key,)).fetchone()
+        message = _decode(data)
+        conn.execute(
+            "insert into dead values(?,?,?,?,?,?,?,?,?,?)",
+            (
+                key,
+                attempt,
+                crashes,
+                queue,
+                rank,
+                verdict.parked,
+                verdict.reason,
+                time.time(),
+                message.id,
+                message.task,
+            ),
+        )
+    else:
+        release(conn, key, (queue, rank, attempt, crashes + verdict.crashed), verdict.after_s)
+
+
+def release(conn: sqlite3.Connection, key: int | str, row: tuple[int, int, int, int], after_s: float) -> None:
+    """Put a message, of which no row is left, back to wait; its key keeps its old place."""
+    queue, rank, attempt, crashes = row
+    if after_s > 0:
+        conn.execute("insert into due values(?,?,?,?,?,?)", (queue, time.time() + after_s, key, rank, attempt, crashes))
+    else:
+        conn.execute("insert into ready values(?,?,?,?,?)", (queue, rank, key, attempt, crashes))
+
+
+def left(conn: sqlite3.Connection, keys: Iterable[int | str]) -> None:
+    """These messages are about to be deleted: a cancellation of theirs runs out from now on."""
+    if not conn.execute("select 1 from cancel limit 1").fetchone():
+        return
+    now = time.time()
+    for key in keys:
+        row = conn.execute("select data from message where key=?", (key,)).fetchone()
+        if row is not None:
+            with suppress(msgspec.DecodeError):
+                task_id = _decode(row[0]).id
+                conn.execute("update cancel set until_at=?+keep_s where id=? and until_at*1e6>?", (now, task_id, key))
+
+
+def write_records(conn: sqlite3.Connection, records: Iterable[Record]) -> None:
+    """Keep records; nothing replaces a SUCCESS that has not expired."""
+    now = time.time()
+    conn.executemany(
+        _RECORD,
+        [
+            (
+                one.id,
+                one.state,
+                one.payload,
+                one.content_type,
+                None if one.expires_s is None else now + one.expires_s,
+                now,
+            )
+            for one in records
+        ],
+    )
+
+
+def read_records(conn: sqlite3.Connection, ids: Sequence[str]) -> list[Record | None]:
+    """Records in the order of `ids`; None for unknown or expired ones."""
+    now = time.time()
+    found: dict[str, Record] = {}
+    for start in range(0, len(ids), _IDS_MAX):
+        wanted = tuple(ids[start : start + _IDS_MAX])
+        # Few different shapes, so that the statements stay cached.
+        shape = 1 if len(wanted) == 1 else _IDS_MAX
+        rows = conn.execute(_READ[shape], wanted + (None,) * (shape - len(wanted))).fetchall()
+        for task_id, state, payload, content_type, expires_at in rows:
+            if expires_at is None or expires_at > now:
+                found[task_id] = Record(task_id, state, payload, content_type=content_type)
+    return [found.get(task_id) for task_id in ids]
+
+
+def forget_records(conn: sqlite3.Connection, ids: Iterable[str]) -> None:
+    """Delete records; unknown ids are ignored."""
+    conn.executemany("delete from result where id=?", [(task_id,) for task_id in ids])

@@ -1,0 +1,163 @@
+"""The sweep: what dead holders had comes back, and what is due to expire goes. One process at a time."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from celeriac.stores import sqlite_messages as messages_sql
+from celeriac.stores.sqlite import SqliteStore
+from celeriac.stores.sqlite_bells import bell_of
+from celeriac.stores.sqlite_nodes import BOOT_ID, boot_now, dead_nodes, lock_sweeper, marked_keys, open_nodes
+
+# Rows that one sweep removes of each kind: the gate must stay free for those who work.
+_EXPIRE_MAX = 500
+# The pause before the run after the n-th crash; a run that crashed more often is delivered at once, to be buried.
+_PAUSE_AFTER_CRASH_S = {2: 1.0}
+# What is said on a topic is kept this long for subscribers that read slowly.
+_WORD_LIFE_S = 60.0
+_SWEEP_IN_TAKE_EACH_S = 0.5
+# Leftover sockets and bells of dead processes are looked for this often.
+_TIDY_EACH_S = 60.0
+
+
+class Sweeper:
+    """Sweeps one store for this process."""
+
+    def __init__(self, store: SqliteStore, dead_expires_s: float) -> None:
+        self._store = store
+        self._dead_expires_s = dead_expires_s
+        self._tidied_at = self._swept_at = 0.0
+
+    def sweep(self) -> int:
+        """Take back and expire; return how many messages came back, 0 while another process sweeps."""
+        self._swept_at = time.monotonic()
+        fd = open_nodes(self._store.path)
+        try:
+            if not lock_sweeper(fd):
+                return 0
+            back, queues = self._take_back(fd)
+            for queue in queues:
+                self._store.bells.ring(bell_of(queue))
+            self._expire()
+            if time.monotonic() - self._tidied_at > _TIDY_EACH_S:
+                self._tidied_at = time.monotonic()
+                self._tidy()
+            return back
+        finally:
+            os.close(fd)
+
+    def sweep_sometimes(self) -> None:
+        """Sweep if the last one is a while ago: for takers in programs where no node sweeps each second."""
+        if time.monotonic() - self._swept_at > _SWEEP_IN_TAKE_EACH_S:
+            self.sweep()
+
+    def _take_back(self, fd: int) -> tuple[int, set[str]]:
+        if not self._store.main.read(lambda conn: dead_nodes(conn, fd)):
+            return 0, set()
+
+        def work(conn: sqlite3.Connection) -> tuple[int, set[str]]:
+            back, queues = 0, set[str]()
+            # Looked up again: between the look and the gate a holder may have renewed its lease.
+            for node, region, units in dead_nodes(conn, fd):
+                running = marked_keys(fd, region, units) if region is not None else set[int]()
+                rows = conn.execute("select distinct queue from claimed where node=?", (node,)).fetchall()
+                queues.update(messages_sql.queue_name(conn, queue) for (queue,) in rows)
+                back += _return_claims(conn, node, running)
+                conn.execute("delete from node where id=?", (node,))
+            return back, queues
+
+        return self._store.main.write(work)
+
+    def _expire(self) -> None:
+        now, buried_before = time.time(), time.time() - self._dead_expires_s
+
+        def any_due(conn: sqlite3.Connection) -> bool:
+            return conn.execute(
+                "select exists(select 1 from result where expires_at<=?1) "
+                "or exists(select 1 from word where at<=?2) or exists(select 1 from dead where buried_at<=?3) "
+                "or exists(select 1 from ear where until<=?4 or boot_id<>?5) "
+                "or exists(select 1 from cancel where until_at<=?6)",
+                (now, now - _WORD_LIFE_S, buried_before, boot_now(), BOOT_ID, _oldest(conn, now)),
+            ).fetchone() == (1,)
+
+        def work(conn: sqlite3.Connection) -> None:
+            conn.execute(
+                "delete from result where id in (select id from result where expires_at<=? limit ?)", (now, _EXPIRE_MAX)
+            )
+            conn.execute(
+                "delete from word where id in (select id from word where at<=? order by id limit ?)",
+                (now - _WORD_LIFE_S, _EXPIRE_MAX),
+            )
+            conn.execute("delete from ear where until<=? or boot_id<>?", (boot_now(), BOOT_ID))
+            keys = conn.execute(
+                "select key from dead where buried_at<=? limit ?", (buried_before, _EXPIRE_MAX)
+            ).fetchall()
+            messages_sql.left(conn, [key for (key,) in keys])
+            conn.executemany("delete from dead where key=?", keys)
+            conn.executemany("delete from message where key=?", keys)
+            conn.execute(
+                "delete from cancel where id in (select id from cancel where until_at<=? limit ?)",
+                (_oldest(conn, now), _EXPIRE_MAX),
+            )
+
+        if self._store.main.read(any_due):
+            self._store.main.write(work)
+
+    def _tidy(self) -> None:
+        """Remove sockets and subscribers' bells that no process owns any more."""
+        folder = self._store.folder
+        if folder is None:
+            return
+        alive = self._store.main.read(lambda conn: {oid for (oid,) in conn.execute("select oid from ear").fetchall()})
+        with suppress(OSError):
+            for path in Path(folder).iterdir():
+                is_stale = (path.name.startswith("r-") and not _is_bound(path)) or (
+                    path.name.startswith("e-") and path.name[2:] not in alive and _age_s(path) > _TIDY_EACH_S
+                )
+                if is_stale:
+                    path.unlink(missing_ok=True)
+
+
+def _oldest(conn: sqlite3.Connection, now: float) -> float:
+    """When the oldest message came, or now: a cancellation that ran out before it covers nothing any more."""
+    (key,) = conn.execute("select min(key) from message").fetchone()
+    return now if key is None else min(now, key / 1e6)
+
+
+def _return_claims(conn: sqlite3.Connection, node: int, running: set[int]) -> int:
+    """Put a dead holder's messages back; those that were running have one crash more."""
+    count: int = conn.execute("select count(*) from claimed where node=?", (node,)).fetchone()[0]
+    for key in running:
+        row = conn.execute(
+            "select queue, rank, attempt, crashes + 1 from claimed where key=? and node=?", (key, node)
+        ).fetchone()
+        if row is not None:
+            conn.execute("delete from claimed where key=?", (key,))
+            messages_sql.release(conn, key, row, _PAUSE_AFTER_CRASH_S.get(row[3], 0.0))
+    conn.execute("insert into ready select queue, rank, key, attempt, crashes from claimed where node=?", (node,))
+    conn.execute("delete from claimed where node=?", (node,))
+    return count
+
+
+def _is_bound(path: Path) -> bool:
+    """Whether a process still listens at a socket's file."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True
+    return True
+
+
+def _age_s(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
