@@ -185,7 +185,11 @@ class _Source(Struct, frozen=True):
 def context_of(fields: RequestFields, policy: TaskPolicy, place: Place, redelivered: bool = False) -> Context:
     """The context of a run that a message asked for."""
     context = Context.__new__(Context)
-    context.__dict__["_source"] = _Source(fields, policy, place, redelivered)
+    own = context.__dict__
+    own["_source"] = _Source(fields, policy, place, redelivered)
+    # Read in every run: cheaper set than made on demand.
+    own["id"] = fields.id
+    own["called_directly"] = False
     return context
 
 

@@ -9,7 +9,7 @@ What becomes of the message (the options are Celery's):
 | ``Reject(requeue=True)`` | back to the queue at once, uncounted | FAILURE |
 | ``Reject(requeue=False)`` | FAILURE, dead letter | FAILURE |
 | retry that cannot be encoded | FAILURE, dead letter | FAILURE |
-| body that cannot be decoded | FAILURE, dead letter | FAILURE |
+| body that cannot be decoded, or part of a workflow | FAILURE, dead letter | FAILURE |
 | hard time limit (the node decides) | FAILURE, ack; `acks_on_timeout=False`: back to the queue | FAILURE |
 | the process dies (the node decides) | again, up to the crash limit, then FAILURE and dead letter; with `acks_late=True` and `reject_on_worker_lost=False` FAILURE and ack at the first crash | FAILURE |
 
@@ -20,11 +20,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from celeriac.core.engine.effects import Final
 from celeriac.core.execute import call_hooks, execute, raised_outcome, release
-from celeriac.model import errors, states
+from celeriac.model import states
 from celeriac.model.call import RequestFields
 from celeriac.model.clock import SystemClock
 from celeriac.model.context import Place, Run, context_of, enter_run, leave_run
@@ -39,6 +38,7 @@ from celeriac.wire.records import Extended, RecordHead, encode_failure, encode_s
 from celeriac.wire.serializers import serializer_named
 from celeriac.worker import task_log
 from celeriac.worker.coroutines import CoroutineRunner
+from celeriac.worker.finals import exception_of
 
 _ACK = Ack()
 _REASON_CHARS_MAX = 1000
@@ -107,6 +107,8 @@ def perform(
     ending = _Ending(env, run, policy, fields)
     if conclude is not None:
         return _conclude(ending, conclude)
+    if fields.chain or fields.callbacks or fields.errbacks or fields.chord:
+        return _refuse(ending)
     if env.results.track_started if task.track_started is None else task.track_started:
         ending.report_start()
     env.run = run
@@ -314,7 +316,7 @@ def _extended(fields: RequestFields, hostname: str) -> Extended:
 
 def _conclude(ending: _Ending, final: Final) -> Performed:
     """Hooks and record of a run whose own process is gone."""
-    error = _error_of(final)
+    error = exception_of(final)
     outcome = Outcome(
         final.state, error=error, raised=error, einfo=ExceptionInfo(error, f"{type(error).__name__}: {error}\n")
     )
@@ -327,11 +329,17 @@ def _conclude(ending: _Ending, final: Final) -> Performed:
     return Performed(final.state, _ACK, 0.0, () if ending.record is None else (ending.record,))
 
 
-def _error_of(final: Final) -> BaseException:
-    cls: Any = getattr(errors, final.error, None)
-    if isinstance(cls, type) and issubclass(cls, BaseException):
-        return cls(*final.args)
-    return CeleriacError(final.error, *final.args)
+def _refuse(ending: _Ending) -> Performed:
+    """A message that belongs to a workflow: to run it and drop what follows would lose work without a word."""
+    fields = ending.fields
+    names = [name for name in ("callbacks", "errbacks", "chain", "chord") if getattr(fields, name)]
+    error = CeleriacError(
+        f"not run: the message asks for {' and '.join(names)}, and this release does not continue workflows; "
+        "revive it under a release that does"
+    )
+    ending.store_error(raised_outcome(error), states.FAILURE)
+    task_log.message_refused(fields, error)
+    return Performed(states.FAILURE, Bury(str(error)), 0.0, () if ending.record is None else (ending.record,))
 
 
 def _unreadable(
@@ -341,7 +349,7 @@ def _unreadable(
     task = tasks.get(message.task)
     fields = RequestFields(id=message.id, task=message.task, queue=message.queue, reply_to=message.reply_to)
     policy = TaskPolicy(message.task) if task is None else task.policy
-    state, cause = (states.FAILURE, error) if conclude is None else (conclude.state, _error_of(conclude))
+    state, cause = (states.FAILURE, error) if conclude is None else (conclude.state, exception_of(conclude))
     if policy.ignore_result and not policy.store_errors_even_if_ignored:
         records: tuple[Record, ...] = ()
     else:

@@ -93,6 +93,11 @@ def message_unreadable(message_id: str, task: str, error: BaseException) -> None
         _write(logging.ERROR, "task.unreadable", LOG_UNREADABLE, data)
 
 
+def message_refused(fields: RequestFields, error: BaseException) -> None:
+    """A message was understood and is not run."""
+    _write(logging.ERROR, "task.refused", LOG_UNREADABLE, _data(fields, exc=_text(error)))
+
+
 def _text(error: BaseException | None) -> str:
     try:
         return str(error)[:1024]

@@ -533,3 +533,16 @@ def test_a_message_of_protocol_1_is_run_too():
     message = Message("id-1", "sample", "celery", b"{}", body)
     performed = perform({"sample": SampleTask(lambda x: x + 1)}, message, env_of())
     assert decode_record(performed.records[0]).result == 3
+
+
+@pytest.mark.parametrize("link", ["callbacks", "errbacks", "chain"])
+def test_a_message_of_a_workflow_is_not_run_and_a_dead_letter(link):
+    signature = {"task": "next", "args": [], "kwargs": {}, "options": {}, "subtask_type": None, "immutable": False}
+    task, performed, meta = run(lambda: 1, **{link: [signature]})
+    assert (performed.state, meta.status, task.hooks) == ("FAILURE", "FAILURE", [])
+    assert isinstance(performed.verdict, Bury)
+    assert link in performed.verdict.reason
+
+
+def test_the_empty_rest_of_a_chain_is_no_workflow():
+    assert run(lambda: 1, chain=[], callbacks=[])[1].state == "SUCCESS"
