@@ -170,8 +170,7 @@ def test_crashed_tasks_are_listed_searched_revived_and_dropped(
     eventually(lambda: len(dead()) == 2, within_s=25, what="both are dead letters")
     letter = dead()[0]
     assert letter["id"] in sent
-    assert letter["crashes"] == 3
-    assert letter["reason"]
+    assert "signal 9" in letter["reason"]
     shown = celeriac("-A", "proj", "queues", "dead", "--search", "PROJ.DIE").stdout
     assert all(task_id in shown for task_id in sent)
     assert "proj.die" in shown
@@ -258,8 +257,9 @@ def test_report_shows_settings_without_their_secrets(celeriac: Program, folder: 
         "app.conf.security_key_password = 'hunter2'\n"
         "app.conf.result_expires = 77\n"
     )
-    done = celeriac("-A", "secretive", "report")
+    done = celeriac("-A", "secretive", "report", PYTHONWARNINGS="default")
     assert done.returncode == 0, done.stdout
+    assert done.stderr.startswith("Note: settings without effect here: security_key_password")
     assert "hunter2" not in done.stdout
     for words in ("python:", "result_expires: 77", "durability: process", str(folder / "celeriac.db")):
         assert words in done.stdout

@@ -94,13 +94,13 @@ def _send(
         if name in tasks:
             return _call_known(tasks[name], args, kwargs, options)
         _tell_unknown(invocation, name, list(tasks))
-    result: AsyncResult[Any] = app.send_task(name, args, kwargs, **options)
+    result: AsyncResult[Any] = app.send_task(name, tuple(args), kwargs, **options)
     return result
 
 
 def _call_known(task: Any, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]) -> AsyncResult[Any]:
     try:
-        result: AsyncResult[Any] = task.apply_async(args, kwargs, **options)
+        result: AsyncResult[Any] = task.apply_async(tuple(args), kwargs, **options)
     except TypeError as exc:
         raise Failure(
             f"{task.name} does not take these arguments: {exc}",

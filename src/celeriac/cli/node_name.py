@@ -1,4 +1,4 @@
-"""Names with parts to fill in: ``-n w1@%h``, ``-f %n.log``."""
+"""Names of nodes, with parts to fill in: ``-n w1@%h``."""
 
 from __future__ import annotations
 
@@ -20,13 +20,6 @@ def node_name(template: str | None, host: str) -> str:
     if "@" not in text:
         return f"{text}@{host}"
     return f"{DEFAULT_NAME}{text}" if text.startswith("@") else text
-
-
-def file_name(template: str, node: str) -> str:
-    """A file's name for a node: ``%n`` is the node's name before its @, ``%h`` its host, ``%d`` the host's domain,
-    ``%p`` the whole."""
-    name, _, host = node.partition("@")
-    return _filled(template, {"n": name, "h": host, "d": host.partition(".")[2], "p": node})
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:

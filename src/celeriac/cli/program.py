@@ -29,6 +29,9 @@ VERBS: dict[str, str] = {
 }
 """Each verb is the command of that name in the module of that name; its line in ``--help`` is here, unloaded."""
 
+_HIDDEN = ("worker-child",)
+"""Verbs that are not for people."""
+
 _LATER: dict[str, str] = {
     "amqp": "",
     "beat": "",
@@ -67,10 +70,10 @@ class _Verbs(GlobalsAfterVerb, click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        if cmd_name not in {*VERBS, *_HIDDEN}:
             return None
-        module = importlib.import_module(f"celeriac.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"celeriac.cli.{name}"), name)
         return command
 
     def resolve_command(
@@ -80,7 +83,8 @@ class _Verbs(GlobalsAfterVerb, click.Group):
         if name in _LATER:
             hint = _LATER[name] or f"The verbs that work: {', '.join(VERBS)}."
             raise Failure(f"`celeriac {name}` is not there yet.", hint, EXIT_USAGE)
-        check_verb(name, VERBS)
+        if name not in _HIDDEN:
+            check_verb(name, VERBS)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -17,9 +17,10 @@ from celeriac.cli.extra_settings import read_settings
 from celeriac.cli.failure import EXIT_SOFTWARE, Failure
 from celeriac.cli.find_app import here_first, users_traceback
 from celeriac.cli.invocation import Invocation, load_app, notice
-from celeriac.cli.node_name import file_name, node_name
+from celeriac.cli.node_name import node_name
 from celeriac.cli.probe import ask
 from celeriac.cli.verb import Errand, Verb, given
+from celeriac.cli.worker_child import apply_extras
 from celeriac.model.errors import CeleriacError
 from celeriac.stores_of import backend_url, broker_url
 from celeriac.worker.config import WorkerConfig
@@ -103,7 +104,7 @@ def _silent(command: Any) -> Any:
 @click.option(
     "-l", "--loglevel", type=fields.LEVEL, default="WARNING", metavar="LEVEL", help="debug, info, warning ..."
 )
-@click.option("-f", "--logfile", metavar="FILE", help="Write the log there; %n is the node's name, %h its host.")
+@click.option("-f", "--logfile", metavar="FILE", help="Write the log there; %n in it is the node's name, %i the child.")
 @click.option("--log-json", is_flag=True, default=None, help="A JSON object per line of the log.")
 @click.option("--time-limit", type=float, metavar="SECONDS", help="A task that runs longer is killed.")
 @click.option("--soft-time-limit", type=float, metavar="SECONDS", help="A task that runs longer gets an exception.")
@@ -124,10 +125,7 @@ def worker(invocation: Invocation, /, **words: Any) -> Errand:
     _answer_for_silent(invocation, words)
     extra = read_settings(words["settings"])
     app = load_app(invocation)
-    for name, value in extra.items():
-        app.conf[name] = value
-    if words["include"]:
-        app.conf["include"] = (*app.conf["include"], *words["include"])
+    apply_extras(app, extra, words["include"] or ())
     return Errand(lambda: _run(invocation, app, words))
 
 
@@ -169,11 +167,14 @@ def _config(invocation: Invocation, app: Celeriac, words: dict[str, Any]) -> Wor
         {
             "hostname": hostname,
             "loglevel": words["loglevel"],
-            "logfile": file_name(words["logfile"], hostname) if words["logfile"] else None,
+            "logfile": words["logfile"],
             **{name: words[name] for name in _PASSED_ON},
         }
     )
     own = given({"grace_s": words["grace"], "log_json": words["log_json"], "log_color": invocation.color})
+    if invocation.app is not None:
+        # A child started anew could not find an app that was handed in.
+        own["start"] = "fork"
     config = app.worker_config(**options)
     return structs.replace(
         config,

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from celeriac.cli.extra_settings import read_settings
-from celeriac.cli.node_name import file_name, node_name
+from celeriac.cli.node_name import node_name
 
 HOST = "george.example.com"
 
@@ -32,10 +32,6 @@ def test_a_node_name_is_filled_in(template: str | None, name: str):
 
 def test_what_was_filled_in_is_not_read_again():
     assert node_name("w@%h", "%n") == "w@%n"
-
-
-def test_a_file_name_knows_the_parts_of_the_node_name():
-    assert file_name("/log/%n-%h-%d-%p-%%.log", f"w1@{HOST}") == f"/log/w1-{HOST}-example.com-w1@{HOST}-%.log"
 
 
 @pytest.mark.parametrize(
