@@ -3,6 +3,9 @@
 It needs no configuration: without any, messages and results are kept in ``celeriac.db`` in the working directory.
 """
 
+# An app and its tasks know each other's types; at run time the imports go one way.
+# pyright: reportImportCycles=false
+
 from __future__ import annotations
 
 import importlib
@@ -12,23 +15,31 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timezone, tzinfo
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
-from celeriac import current, loading
-from celeriac.core.options import TASK_OPTIONS
-from celeriac.core.prepare import check_name
 from celeriac.core.route import Router
+from celeriac.current import (
+    get_current_task,
+    get_current_worker_task,
+    join,
+    offer_default,
+    set_current,
+    set_default,
+    unset,
+)
+from celeriac.loading import Discovery, resolved_routes, zone_of
 from celeriac.model.context import Context
 from celeriac.model.errors import ImproperlyConfigured
 from celeriac.model.message import Message, Record
 from celeriac.model.ports import Backend, Broker
 from celeriac.model.run import Runnable
 from celeriac.registry import TaskRegistry
-from celeriac.result import AsyncResult
+from celeriac.result import AsyncResult as Result
 from celeriac.sending import check_size, send_by_name
 from celeriac.settings import Settings
 from celeriac.settings_source import read_source, resolve
 from celeriac.stores_of import make_backend, make_broker
 from celeriac.storing import revoke_tasks, write_state
-from celeriac.task import Task
+from celeriac.task import Task as BaseTask
+from celeriac.task_class import check_task_options, task_class
 from celeriac.wire.records import Meta, decode_record
 from celeriac.worker.config import WorkerConfig
 from celeriac.worker.sender import PublishRetries, Sender
@@ -37,7 +48,7 @@ from celeriac.worker_options import worker_config
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T", bound="Task[Any, Any]")
+T = TypeVar("T", bound="BaseTask[Any, Any]")
 
 _NO_MEANING = frozenset({"amqp", "events", "log", "control", "loader", "fixups", "tasks"})
 """Parts of Celery's app that are replaced by class there, and are no parts here."""
@@ -66,7 +77,7 @@ class Celeriac:
         include: Sequence[str] | None = None,
         config_source: Any = None,
         set_as_current: bool = True,
-        task_cls: type[Task[Any, Any]] | str | None = None,
+        task_cls: type[BaseTask[Any, Any]] | str | None = None,
         namespace: str | None = None,
         strict_typing: bool = True,
         changes: Mapping[str, Any] | None = None,
@@ -87,13 +98,13 @@ class Celeriac:
         self.conf = Settings({**(changes or {}), **settings, **given}, self._load_configuration)
         self._task_cls = task_cls
         self._tasks = TaskRegistry()
-        self._discoveries: list[loading.Discovery] = []
+        self._discoveries: list[Discovery] = []
         self._router: tuple[int, Router] | None = None
         self.sender = Sender(self._make_open_broker)
         self.watcher = Watcher(self.make_backend)
         if set_as_current:
             self.set_current()
-        current.join(self)
+        join(self)
 
     # configuration
 
@@ -145,7 +156,7 @@ class Celeriac:
     @property
     def timezone(self) -> tzinfo | None:
         """The zone of times without one; None is the machine's own."""
-        return loading.zone_of(self.conf["timezone"], bool(self.conf["enable_utc"]))
+        return zone_of(self.conf["timezone"], bool(self.conf["enable_utc"]))
 
     def now(self) -> datetime:
         """The time now, in the app's zone."""
@@ -172,26 +183,26 @@ class Celeriac:
         self.finalized = True
 
     @property
-    def Task(self) -> type[Task[Any, Any]]:  # noqa: N802 - Celery's public name
+    def Task(self) -> type[BaseTask[Any, Any]]:  # noqa: N802 - Celery's public name
         """The base class of the app's tasks."""
         cls = self._task_cls
         if cls is None:
-            return Task
+            return BaseTask
         if isinstance(cls, str):
             cls = self._task_cls = resolve(cls)
         assert isinstance(cls, type)
         return cls
 
     @overload
-    def task(self, fun: Callable[P, R], /) -> Task[P, R]: ...
+    def task(self, fun: Callable[P, R], /) -> BaseTask[P, R]: ...
     @overload
     def task(
         self, *, bind: Literal[True], name: str | None = None, base: Any = None, **options: Any
-    ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], BaseTask[P, R]]: ...
     @overload
     def task(
         self, *, bind: Literal[False] = False, name: str | None = None, base: Any = None, **options: Any
-    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    ) -> Callable[[Callable[P, R]], BaseTask[P, R]]: ...
     def task(self, *args: Any, **options: Any) -> Any:
         """Make a task of a function: ``@app.task`` or ``@app.task(option=...)``.
 
@@ -200,8 +211,7 @@ class Celeriac:
         """
         if len(args) > 1 or (args and not callable(args[0])):
             raise TypeError("@app.task takes keyword arguments only, as in @app.task(name='add')")
-        for option in options:
-            check_name(option, TASK_OPTIONS, "task option")
+        check_task_options(options)
         if args:
             return self._task_of(args[0], **options)
         return lambda function: self._task_of(function, **options)
@@ -210,35 +220,20 @@ class Celeriac:
         self,
         function: Callable[..., Any],
         name: str | None = None,
-        base: type[Task[Any, Any]] | None = None,
+        base: type[BaseTask[Any, Any]] | None = None,
         bind: bool = False,
         **options: Any,
-    ) -> Task[Any, Any]:
-        for without_effect in ("app", "filter", "lazy", "shared"):
-            options.pop(without_effect, None)
+    ) -> BaseTask[Any, Any]:
         name = name or self.gen_task_name(getattr(function, "__name__", "task"), function.__module__)
-        if name in self._tasks:
+        if name in self._tasks:  # the first definition stays
             return self._tasks[name]
-        run = function if bind else staticmethod(function)
-        attributes = {
-            "name": name,
-            "run": run,
-            "__wrapped__": staticmethod(function),
-            "__doc__": function.__doc__,
-            "__module__": function.__module__,
-            "__qualname__": getattr(function, "__qualname__", name),
-            "__annotations__": {},
-            "abstract": False,
-            **options,
-        }
-        cls = type(getattr(function, "__name__", "task"), (base or self.Task,), attributes)
-        return self._register(cls())
+        return self._register(task_class(function, name, base or self.Task, bind, options)())
 
     def register_task(self, task: T | type[T], **options: Any) -> T:
         """Register a class-based task, given as class or instance; returns the instance."""
         instance = task() if isinstance(task, type) else task
+        check_task_options(options)
         for option, value in options.items():
-            check_name(option, TASK_OPTIONS, "task option")
             setattr(instance, option, value)
         if not getattr(instance, "name", None):
             cls = type(instance)
@@ -246,7 +241,7 @@ class Celeriac:
         self._register(instance)
         return instance
 
-    def _register(self, task: Task[Any, Any]) -> Task[Any, Any]:
+    def _register(self, task: BaseTask[Any, Any]) -> BaseTask[Any, Any]:
         task.bind(self)
         self._tasks.register(task)
         return task
@@ -262,7 +257,7 @@ class Celeriac:
         force: bool = False,
     ) -> None:
         """When tasks are loaded, import ``<package>.<related_name>`` of each package that has it; with `force` now."""
-        discovery = loading.Discovery(packages, related_name)
+        discovery = Discovery(packages, related_name)
         if force:
             discovery.load()
         else:
@@ -276,7 +271,7 @@ class Celeriac:
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         **options: Any,
-    ) -> AsyncResult[Any]:
+    ) -> Result[Any]:
         """Send a task by name, without its code; options as for `Task.apply_async`. Arguments are not checked."""
         return send_by_name(self, name, args, kwargs, options)
 
@@ -297,7 +292,7 @@ class Celeriac:
         if cached is None or cached[0] != version:
             conf = self.conf
             router = Router(
-                loading.resolved_routes(conf["task_routes"]),
+                resolved_routes(conf["task_routes"]),
                 conf["task_queues"],
                 conf["task_default_queue"],
                 bool(conf["task_create_missing_queues"]),
@@ -307,9 +302,9 @@ class Celeriac:
 
     # results
 
-    def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[Any]:  # noqa: N802 - Celery's public name
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> Result[Any]:  # noqa: N802 - Celery's public name
         """The handle of a result."""
-        return AsyncResult(task_id, app=self, **kwargs)
+        return Result(task_id, app=self, **kwargs)
 
     @property
     def backend(self) -> Backend:
@@ -325,9 +320,7 @@ class Celeriac:
         """Write a state of the user's. Raises BackendUnavailable, EncodeError."""
         write_state(self, task_id, state, meta, request)
 
-    def revoke(
-        self, task_id: str | Sequence[str], terminate: bool = False, signal: str | None = None
-    ) -> None:
+    def revoke(self, task_id: str | Sequence[str], terminate: bool = False, signal: str | None = None) -> None:
         """Tasks must not run: those that wait become REVOKED. With `terminate` running ones are ended."""
         ids = [task_id] if isinstance(task_id, str) else list(task_id)
         revoke_tasks(self, ids, terminate, signal)
@@ -361,29 +354,29 @@ class Celeriac:
 
     def set_current(self) -> None:
         """This app is the one meant where none is named."""
-        current.set_current(self)
+        set_current(self)
 
     def set_default(self) -> None:
         """This app is meant wherever no other is current."""
-        current.set_default(self)
+        set_default(self)
 
     @property
-    def current_task(self) -> Task[Any, Any] | None:
+    def current_task(self) -> BaseTask[Any, Any] | None:
         """The innermost running task, also one called as a plain function."""
-        return current.get_current_task()
+        return get_current_task()
 
     @property
-    def current_worker_task(self) -> Task[Any, Any] | None:
+    def current_worker_task(self) -> BaseTask[Any, Any] | None:
         """The task that the worker began."""
-        return current.get_current_worker_task()
+        return get_current_worker_task()
 
     def close(self) -> None:
         """Release broker and backend of this process; a later use opens them anew."""
         self.sender.close()
         self.watcher.close()
-        current.unset(self)
+        unset(self)
 
-    def __enter__(self) -> Celeriac:
+    def __enter__(self) -> Celeriac:  # noqa: PYI034 - typing has Self from 3.11 only
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -398,7 +391,7 @@ def _default_app() -> Celeriac:
     return Celeriac("default", config_source=os.environ.get("CELERY_CONFIG_MODULE"), set_as_current=False)
 
 
-current.offer_default(_default_app)
+offer_default(_default_app)
 
 Celery = Celeriac
 """The same class, under the name that Celery's users know."""

@@ -3,6 +3,9 @@
 `current_app` and `current_task` stand for whatever is current at the moment they are used.
 """
 
+# An app and its tasks know each other's types; at run time the imports go one way.
+# pyright: reportImportCycles=false
+
 from __future__ import annotations
 
 import weakref
@@ -69,7 +72,7 @@ def unset(app: Celeriac) -> None:
 def join(app: Celeriac) -> None:
     """A new app: it gets every shared task, those of later too."""
     _apps.add(app)
-    for make in list(_shared):
+    for make in tuple(_shared):
         make(app)
 
 
@@ -109,7 +112,8 @@ class Proxy:
         return object.__getattribute__(self, "_find")()
 
     @property
-    def __class__(self) -> type:  # type: ignore[override]
+    def __class__(self) -> type:
+        """That of the object: `isinstance` sees through."""
         return type(self._get_current_object())
 
     @__class__.setter
@@ -123,6 +127,7 @@ class Proxy:
         setattr(self._get_current_object(), name, value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the object."""
         return self._get_current_object()(*args, **kwargs)
 
     def __bool__(self) -> bool:

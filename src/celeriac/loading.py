@@ -19,9 +19,7 @@ class Discovery:
     :param related_name: module looked for in each; None: the packages themselves
     """
 
-    def __init__(
-        self, packages: Iterable[str] | Callable[[], Iterable[str]] | None, related_name: str | None
-    ) -> None:
+    def __init__(self, packages: Iterable[str] | Callable[[], Iterable[str]] | None, related_name: str | None) -> None:
         self.packages = packages
         self.related_name = related_name
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,7 +18,7 @@ from celeriac.wire.records import Meta
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
 
-R = TypeVar("R", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 _may_join: ContextVar[bool] = ContextVar("celeriac_may_join", default=False)
 
@@ -45,7 +44,7 @@ def assert_will_not_block() -> None:
         raise RuntimeError(E_WOULD_BLOCK)
 
 
-class AsyncResult(Generic[R]):
+class AsyncResult(Generic[R_co]):
     """The result of a task by its id. Two handles of one id are equal.
 
     A task nobody knows of is PENDING.
@@ -64,7 +63,7 @@ class AsyncResult(Generic[R]):
         parent: Any = None,
         ignored: bool = False,
     ) -> None:
-        if not isinstance(id, str) or not id:
+        if not isinstance(id, str) or not id:  # type: ignore[redundant-expr]
             raise ValueError(f"AsyncResult needs the id of a task, not {id!r}")
         self.id = id
         self._app = app
@@ -88,7 +87,7 @@ class AsyncResult(Generic[R]):
         disable_sync_subtasks: bool = True,
         EXCEPTION_STATES: Any = states.EXCEPTION_STATES,  # noqa: N803 - Celery's public name
         PROPAGATE_STATES: Any = states.PROPAGATE_STATES,  # noqa: N803 - Celery's public name
-    ) -> R:
+    ) -> R_co:
         """Wait for the task to end and return its result, or raise what it raised.
 
         The exception is rebuilt from its record; the worker's traceback stands behind it as its cause. With
@@ -108,7 +107,7 @@ class AsyncResult(Generic[R]):
             self._throw(meta, PROPAGATE_STATES)
         if callback is not None:
             callback(self.id, meta.result)
-        value: R = meta.result
+        value: R_co = meta.result
         return value
 
     wait = get
@@ -324,7 +323,7 @@ class RemoteTraceback(Exception):
         return f"\n\n{self.args[0]}"
 
 
-class EagerResult(AsyncResult[R]):
+class EagerResult(AsyncResult[R_co]):
     """The result of a task that ran in place: it is known already."""
 
     __slots__ = ("_meta_known",)
@@ -333,7 +332,13 @@ class EagerResult(AsyncResult[R]):
         super().__init__(meta.task_id, task_name=name, app=app)
         self._meta_known = meta
 
-    def _wait(self, *_: Any) -> Meta:
+    def _wait(
+        self,
+        timeout_s: float | None,
+        interval_s: float,
+        on_message: Callable[[Any], object] | None,
+        on_interval: Callable[[], object] | None,
+    ) -> Meta:
         return self._meta_known
 
     def _meta(self) -> Meta:

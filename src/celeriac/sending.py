@@ -54,7 +54,9 @@ def send_by_name(
     given = options
     if not send.router.is_static:
         given = {**send.router.route(name, args or (), kwargs or {}, options, task), **options}
-    call = prepare(send, args or (), kwargs or {}, given, parent and parent.context, time.time(), new_id)
+    call = prepare(
+        send, args or (), kwargs or {}, given, None if parent is None else parent.context, time.time(), new_id
+    )
     app.send_message(encode_call(call), retries_of(options, settle_retries(app)), send.body_bytes_max)
     ignored = task.policy.ignore_result if call.ignore_result is None and task is not None else call.ignore_result
     result: AsyncResult[Any] = AsyncResult(call.id, app=app, task_name=name, ignored=bool(ignored))

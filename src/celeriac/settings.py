@@ -38,7 +38,7 @@ class Settings(MutableMapping[str, Any]):
         own = self.__dict__
         own["_load"] = load
         own["_source"] = None
-        own["_added"] = []
+        own["_added"] = []  # functions
         own["changes"] = {}
         own["version"] = 0
         self.update(changes)
@@ -145,7 +145,7 @@ class Settings(MutableMapping[str, Any]):
 
     def add_defaults(self, defaults: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
         """Values that stand where nothing is configured, before our own defaults; a callable is asked when needed."""
-        self._added.append(defaults)
+        self._added.append(defaults if callable(defaults) else lambda: defaults)
         self._touch()
 
     def reload(self, load: Callable[[], Mapping[str, Any]]) -> None:
@@ -202,7 +202,7 @@ class Settings(MutableMapping[str, Any]):
     def _added_defaults(self) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         for layer in self.__dict__["_added"]:
-            merged.update(layer() if callable(layer) else layer)
+            merged.update(layer())
         return merged
 
     def _touch(self) -> None:

@@ -33,7 +33,7 @@ def _is_texts(value: Any) -> bool:
 
 
 KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "any": (lambda value: True, "anything"),
+    "any": (lambda _: True, "anything"),
     "flag": (lambda value: isinstance(value, bool) or (isinstance(value, int) and value in {0, 1}), "True or False"),
     "number": (_is_number, "a number"),
     "count": (lambda value: _is_whole(value, 0), "a whole number from 0"),

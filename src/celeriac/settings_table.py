@@ -163,7 +163,7 @@ _ROWS: tuple[Setting, ...] = (
     Setting("redis_username", "any?", None, "CELERY_REDIS_USERNAME", _LATER, "ACL user"),
     # result
     Setting("result_accept_content", "texts?", None, "RESULT_ACCEPT_CONTENT", _USED, "the same for results; None means accept_content"),
-    Setting("result_backend", "any?", None, "CELERY_RESULT_BACKEND", _USED, "where results are kept; None follows broker_url; \"disabled\" keeps none"),
+    Setting("result_backend", "any?", None, "CELERY_RESULT_BACKEND", _USED, 'where results are kept; None follows broker_url; "disabled" keeps none'),
     Setting("result_backend_always_retry", "flag", False, "CELERY_RESULT_BACKEND_ALWAYS_RETRY", _LATER, "retry recoverable store errors"),
     Setting("result_backend_base_sleep_between_retries_ms", "number?", 10, "CELERY_RESULT_BACKEND_BASE_SLEEP_BETWEEN_RETRIES_MS", _LATER, "first pause ms"),
     Setting("result_backend_max_retries", "any?", None, "CELERY_RESULT_BACKEND_MAX_RETRIES", _LATER, "tries"),

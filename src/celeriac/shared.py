@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
-from celeriac.core.options import TASK_OPTIONS
-from celeriac.core.prepare import check_name
 from celeriac.current import Proxy, get_current_app, share
+from celeriac.task_class import check_task_options
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -34,12 +33,13 @@ def shared_task(*args: Any, **options: Any) -> Any:
     """
     if len(args) > 1 or (args and not callable(args[0])):
         raise TypeError("@shared_task takes keyword arguments only, as in @shared_task(name='add')")
-    for option in options:
-        check_name(option, TASK_OPTIONS, "task option")
+    check_task_options(options)
 
     def decorate(function: Callable[..., Any]) -> Any:
         def make(app: Celeriac) -> Task[Any, Any]:
-            return app.task(**options)(function)
+            to_task: Any = app.task(**options)
+            task: Task[Any, Any] = to_task(function)
+            return task
 
         share(make)
         return Proxy(lambda: make(get_current_app()))

@@ -80,6 +80,6 @@ def _write_revoked(app: Celeriac, ids: Sequence[str]) -> None:
     ]
     error = TaskRevokedError("revoked")
     now = time.time()
-    backend.write([
-        encode_failure(_head(app, task_id, None), error, None, now, states.REVOKED) for task_id in unwritten
-    ])
+    backend.write(
+        [encode_failure(_head(app, task_id, None), error, None, now, states.REVOKED) for task_id in unwritten]
+    )

@@ -12,17 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
 from datetime import datetime
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 
 from celeriac.core.arguments import ArgumentCheck
 from celeriac.core.prepare import prepare, prepare_again
 from celeriac.core.retry import Attempt, Backoff, GiveUp, automatic_delay_s, decide_retry, retries_automatically
 from celeriac.model.context import Context, Run, context_for, enter_run, get_current_run, get_worker_run, leave_run
-from celeriac.model.errors import EncodeError, MaxRetriesExceededError, OperationalError, Reject, Retry
+from celeriac.model.errors import EncodeError, Reject, Retry
 from celeriac.model.ids import new_id
 from celeriac.model.policy import TaskPolicy
 from celeriac.result import AsyncResult, EagerResult
 from celeriac.settled import FROM_SETTINGS, Settled, retries_of, settle
+from celeriac.task_options import TaskOptions
 from celeriac.wire.protocol2 import encode_call
 from celeriac.wire.serializers import by_content_type
 
@@ -36,87 +37,18 @@ _SENDER_OPTIONS = ("retry", "retry_policy")
 """Call options that say how to publish, not what."""
 
 
-class Task(Generic[P, R]):
+class Task(TaskOptions, Generic[P, R]):
     """A unit of work with a name. `@app.task` makes one of a function; a class of your own defines `run`.
 
-    Options are attributes, on the class or given to the decorator. Those in `FROM_SETTINGS` have, unset, the value of
-    the setting. There is one instance per app and name, so what you keep on `self` stays between runs of one process.
+    There is one instance per app and name, so what you keep on `self` stays between runs of one process.
     """
 
     app: Celeriac
     name: str
-    abstract: ClassVar[bool] = False
-
-    max_retries: int | None = 3
-    """How many retries there may be; None: no limit."""
-    default_retry_delay: float = 180
-    autoretry_for: Sequence[type[BaseException]] = ()
-    dont_autoretry_for: Sequence[type[BaseException]] = ()
-    retry_kwargs: Mapping[str, Any] | None = None
-    retry_backoff: bool | float = False
-    retry_backoff_max: float = 600
-    retry_jitter: bool = True
-    throws: tuple[type[BaseException], ...] = ()
-    """Expected exceptions: logged without a traceback, the state is FAILURE all the same."""
-    typing: bool | None = None
-    """False: arguments are not checked at the call. None: as the app says (`strict_typing`)."""
-    resultrepr_maxsize: int = 1024
-    trail: bool = True
-    send_events: bool = True
-    time_limit: float | None = None
-    soft_time_limit: float | None = None
-    expires: float | None = None
-    queue: str | None = None
-
-    serializer: str
-    compression: str | None
-    rate_limit: str | float | None
-    priority: int | str | None
-    ignore_result: bool
-    track_started: bool | None
-    acks_late: bool | None
-    acks_on_failure: bool | None
-    acks_on_timeout: bool | None
-    reject_on_worker_lost: bool | None
-    store_eager_result: bool
-    store_errors_even_if_ignored: bool
-
-    MaxRetriesExceededError = MaxRetriesExceededError
-    OperationalError = OperationalError
-
-    _bound: bool = False
-    """True for a task made of a function that takes the task as its first argument."""
-
-    # what a subclass may define
 
     def run(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The body. A class-based task defines it."""
         raise NotImplementedError(f"task {self.name} defines no run()")
-
-    def before_start(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Called in the worker before the body; what it raises fails the task."""
-
-    def on_success(self, retval: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Called in the worker after a success."""
-
-    def on_failure(
-        self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any
-    ) -> None:
-        """Called in a worker after a failure, also when the process that ran the body died."""
-
-    def on_retry(
-        self, exc: BaseException, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any
-    ) -> None:
-        """Called in the worker when the task will run again."""
-
-    def after_return(
-        self, status: str, retval: Any, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], einfo: Any
-    ) -> None:
-        """Called in the worker last of all, after SUCCESS and FAILURE."""
-
-    def shadow_name(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> str | None:
-        """Another name for logs and monitors; None: the task's own."""
-        return None
 
     @classmethod
     def on_bound(cls, app: Celeriac) -> None:
@@ -218,7 +150,7 @@ class Task(Generic[P, R]):
         parent = get_worker_run()
         if not defaults.router.is_static:
             options = {**defaults.router.route(self.name, args, kwargs, options, self), **options}
-        call = prepare(defaults, args, kwargs, options, parent and parent.context, time.time(), new_id)
+        call = prepare(defaults, args, kwargs, options, None if parent is None else parent.context, time.time(), new_id)
         message = encode_call(call)
         retries = settled.retries
         if options and not options.keys().isdisjoint(_SENDER_OPTIONS):
@@ -261,18 +193,25 @@ class Task(Generic[P, R]):
         try:
             value = self._body(*args, **kwargs)
         except self._autoretry_for as exc:
-            self._retry_automatically(exc)
+            again = self._retry_automatically(exc)
+            if again is exc:
+                raise
+            raise again from exc
         return self._awaited(value) if type(value) is CoroutineType else value
 
     async def _awaited(self, coroutine: CoroutineType[Any, Any, Any]) -> Any:
         try:
             return await coroutine
         except self._autoretry_for as exc:
-            self._retry_automatically(exc)
+            again = self._retry_automatically(exc)
+            if again is exc:
+                raise
+            raise again from exc
 
-    def _retry_automatically(self, error: BaseException) -> NoReturn:
+    def _retry_automatically(self, error: BaseException) -> BaseException:
+        """What to raise for `error`: itself, or the retry it leads to. Raises what `retry` gives up with."""
         if not retries_automatically(error, self._autoretry_for, tuple(self.dont_autoretry_for)):
-            raise error
+            return error
         options = dict(self.retry_kwargs or {})
         factor = 1.0 if self.retry_backoff is True else float(self.retry_backoff) or None
         backoff = Backoff(
@@ -288,7 +227,7 @@ class Task(Generic[P, R]):
         asked = request.get("_max_retries")
         if asked is not None:
             options["max_retries"] = asked
-        self.retry(exc=error, **options)
+        return self.retry(exc=error, throw=False, **options)
 
     @property
     def request(self) -> Context:

@@ -81,7 +81,7 @@ def worker_config(
         fields["loglevel"] = loglevel
     unknown = others.keys() - set(WorkerConfig.__struct_fields__)
     if unknown:
-        raise TypeError(f"worker_config() has no option {sorted(unknown)[0]!r}")
+        raise TypeError(f"worker_config() has no option {min(unknown)!r}")
     return WorkerConfig(**{**fields, **others})
 
 
@@ -105,7 +105,9 @@ def _grace_s(conf: Settings, given: float | None) -> float | None:
     return 0.0 if value == 0 else conf.seconds("worker_shutdown_grace_s")
 
 
-def _queues(router: Router, chosen: Iterable[str] | str | None, excluded: Iterable[str] | str | None) -> tuple[str, ...]:
+def _queues(
+    router: Router, chosen: Iterable[str] | str | None, excluded: Iterable[str] | str | None
+) -> tuple[str, ...]:
     wanted = _names(chosen) or list(router.queues)
     without = set(_names(excluded))
     queues = tuple(dict.fromkeys(name for name in wanted if name not in without))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import CodeType
 from typing import Any
 
 
@@ -20,10 +21,10 @@ class ArgumentCheck:
         self._name = name
         self._skip = int(skip_first)
         self._signature: inspect.Signature | None = None
-        code = getattr(function, "__code__", None)
-        is_plain = code is not None and not hasattr(function, "__wrapped__") and not hasattr(function, "__signature__")
-        self._is_plain = is_plain and not code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
-        if self._is_plain:
+        code: CodeType | None = getattr(function, "__code__", None)
+        is_plain = not hasattr(function, "__wrapped__") and not hasattr(function, "__signature__")
+        self._is_plain = False
+        if code is not None and is_plain and not code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
             defaults = getattr(function, "__defaults__", None) or ()
             only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
             self._names: tuple[str, ...] = code.co_varnames[self._skip : code.co_argcount]
@@ -37,12 +38,15 @@ class ArgumentCheck:
             if not kwargs:
                 if self._required <= given <= len(self._names):
                     return
-            else:
-                free = self._names[given:]
-                if given <= len(self._names) and all(name in free for name in kwargs):
-                    if all(name in kwargs for name in self._names[given : self._required]):
-                        return
+            elif given <= len(self._names) and self._names_fit(given, kwargs):
+                return
         self._check_fully(args, kwargs)
+
+    def _names_fit(self, given: int, kwargs: Mapping[str, Any]) -> bool:
+        free = self._names[given:]
+        return all(name in free for name in kwargs) and all(
+            name in kwargs for name in self._names[given : self._required]
+        )
 
     def _check_fully(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         signature = self._signature

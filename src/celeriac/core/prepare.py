@@ -60,6 +60,7 @@ def prepare(
     Raises UnknownOption for a name that must be a typo, TypeError and ValueError naming the option that is wrong,
     QueueNotFound, NotImplementedError.
     """
+    chosen: Mapping[str, Any]
     if options:
         chosen = _merge(defaults.options, options)
         queue = defaults.router.queue_of(chosen)
@@ -305,9 +306,7 @@ def prepare_again(
         **fields.properties,
     }
     kept = {name: value for name, value in kept.items() if value is not None}
-    defaults = SendDefaults(
-        fields.task, kept, router, fields.queue, origin=fields.origin, reply_to=fields.reply_to
-    )
+    defaults = SendDefaults(fields.task, kept, router, fields.queue, origin=fields.origin, reply_to=fields.reply_to)
     call = prepare(defaults, args, kwargs, options, None, now, lambda: fields.id)
     return structs.replace(
         call,

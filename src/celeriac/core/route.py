@@ -110,7 +110,7 @@ def _router(item: Any) -> RouterFunction | _Table:
         return _Table(item)
     route_for_task = getattr(item, "route_for_task", None)
     if route_for_task is not None:
-        return lambda name, args, kwargs, options, task=None: route_for_task(name, args, kwargs)
+        return lambda name, args, kwargs, *_, **__: route_for_task(name, args, kwargs)
     if callable(item):
         return item  # type: ignore[no-any-return]
     raise ImproperlyConfigured(f"setting task_routes: {item!r} is no router; give a mapping or a function")

@@ -30,8 +30,8 @@ class PublishRetries(Struct, frozen=True):
     interval_start_s: float = 0.0
     interval_step_s: float = 0.2
     interval_max_s: float = 1.0
-    errors: tuple[type[BaseException], ...] = ()
-    """Further errors that are worth a repetition."""
+    errors: tuple[type[BaseException], ...] = (BrokerUnavailable,)
+    """Errors that are worth a repetition."""
     patience_s: float = 4.0
     """No repetition begins later than this after the first try, so that the caller waits a bounded time."""
 
@@ -53,7 +53,7 @@ def publish_retries(policy: Mapping[str, Any], patience_s: float) -> PublishRetr
         interval_start_s=policy.get("interval_start") or 0.0,
         interval_step_s=policy.get("interval_step", 0.2) or 0.0,
         interval_max_s=policy.get("interval_max", 1.0) or 0.0,
-        errors=tuple(policy.get("retry_errors") or ()),
+        errors=(BrokerUnavailable, *(policy.get("retry_errors") or ())),
         patience_s=patience_s,
     )
 
@@ -155,7 +155,7 @@ class Sender:
     def _publish(self, messages: list[Message], retries: PublishRetries) -> None:
         try:
             (self._broker or self.broker()).publish(messages)
-        except (BrokerUnavailable, *retries.errors) as exc:
+        except retries.errors as exc:
             self._publish_again(messages, retries, exc)
 
     def _publish_again(self, messages: list[Message], retries: PublishRetries, error: BaseException) -> None:
@@ -169,7 +169,7 @@ class Sender:
             retry += 1
             try:
                 self.broker().publish(messages)
-            except (BrokerUnavailable, *retries.errors) as exc:
+            except retries.errors as exc:
                 error = exc
             else:
                 return
