@@ -16,12 +16,14 @@ from typing import Any
 
 from celeriac.model import states
 from celeriac.model.context import Run, enter_run, leave_run
-from celeriac.model.errors import Ignore, Reject, Retry
+from celeriac.model.errors import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from celeriac.model.ports import Clock
 from celeriac.model.run import ExceptionInfo, Outcome
 
 TRACEBACK_CHARS_MAX = 65_536
 """Longer tracebacks lose their middle: an exception's text may be of any size."""
+
+_PACKAGE = __name__.partition(".")[0]
 
 _LINKS_MAX = 100
 """So many causes and contexts of an exception are released; chains are rarely longer than ten."""
@@ -133,6 +135,8 @@ def _call(name: str, hook_failed: HookFailed | None, hook: Callable[..., None], 
 def traceback_text(error: BaseException) -> str:
     """The traceback as text, without our own frames, bounded; never raises an Exception."""
     try:
+        if isinstance(error, SoftTimeLimitExceeded):
+            _cut_break_in(error.__traceback__)
         lines = traceback.format_exception(type(error), error, _users_part(error.__traceback__))
         text = "".join(lines)
     except Exception as failed:  # noqa: BLE001 - a __str__ or a source file may do anything
@@ -144,11 +148,25 @@ def traceback_text(error: BaseException) -> str:
 
 
 def _users_part(tb: TracebackType | None) -> TracebackType | None:
-    """The traceback from the first frame that is not this module's."""
-    first = tb
-    while tb is not None and tb.tb_frame.f_globals.get("__name__") == __name__:
+    """The traceback from the first frame that is not this package's; the last frame if all are."""
+    while tb is not None and tb.tb_next is not None and _is_ours(tb):
         tb = tb.tb_next
-    return tb if tb is not None else first
+    return tb
+
+
+def _cut_break_in(tb: TracebackType | None) -> None:
+    """Let the traceback end where the task was broken into, without the frames of the signal handler."""
+    last_of_users: TracebackType | None = None
+    while tb is not None:
+        if not _is_ours(tb):
+            last_of_users = tb
+        tb = tb.tb_next
+    if last_of_users is not None:
+        last_of_users.tb_next = None
+
+
+def _is_ours(tb: TracebackType) -> bool:
+    return str(tb.tb_frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE
 
 
 def release(error: BaseException | None) -> None:

@@ -21,7 +21,7 @@ from celeriac.wire.saferepr import saferepr
 logger = logging.getLogger("celeriac.worker.task")
 
 LOG_RECEIVED = "Task %(name)s[%(id)s] received"
-LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s"
+LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime).6fs: %(return_value)s"
 LOG_FAILURE = "Task %(name)s[%(id)s] raised unexpected: %(exc)s\n%(traceback)s"
 LOG_EXPECTED = "Task %(name)s[%(id)s] raised expected: %(exc)s"
 LOG_RETRY = "Task %(name)s[%(id)s] retry: %(exc)s"
@@ -71,7 +71,7 @@ def _failed(task: Runnable, fields: RequestFields, outcome: Outcome) -> None:
         fields,
         runtime=outcome.runtime_s,
         exc=text_of(outcome.error) if outcome.error is not None else "",
-        traceback=outcome.traceback or "",
+        traceback=(outcome.traceback or "").rstrip(),
     )
     if expected:
         _write(level, "task.raised_expected", LOG_EXPECTED, data)

@@ -201,8 +201,27 @@ def test_a_body_that_raised_may_not_be_broken_into_any_more():
 
 def test_the_traceback_begins_with_the_tasks_own_frames():
     _, outcome = outcome_of(raising(ValueError("no")))
-    assert "core/execute.py" not in outcome.traceback
+    assert "celeriac" not in outcome.traceback
     assert outcome.traceback.endswith("ValueError: no\n")
+
+
+def test_the_traceback_of_a_call_that_did_not_reach_the_body_shows_where_it_was_tried():
+    task = SampleTask(None)
+    task.perform = len
+    outcome = execute(Run(task, Context(id="id-1")), (), {}, ManualClock())
+    assert "task.perform(args, kwargs)" in outcome.traceback
+
+
+def test_the_traceback_of_a_soft_limit_ends_where_the_body_was_broken_into():
+    space = {"__name__": "celeriac.worker.some", "SoftTimeLimitExceeded": SoftTimeLimitExceeded}
+    exec("def break_in():\n    raise SoftTimeLimitExceeded", space)
+
+    def body():
+        space["break_in"]()
+
+    _, outcome = outcome_of(body)
+    assert "in body" in outcome.traceback
+    assert "in break_in" not in outcome.traceback
 
 
 def test_a_huge_traceback_loses_its_middle():

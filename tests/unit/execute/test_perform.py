@@ -334,8 +334,16 @@ def test_concluding_what_cannot_be_decoded_records_why_it_ended():
     assert isinstance(decode_record(performed.records[0]).result, WorkerLostError)
 
 
-def test_a_coroutine_task_runs_on_a_loop_that_is_kept():
-    loops, env = [], env_of()
+@pytest.fixture
+def env():
+    """The surroundings of one process, whose event loop is closed at the end."""
+    env = env_of()
+    yield env
+    env.run_coroutine.close()
+
+
+def test_a_coroutine_task_runs_on_a_loop_that_is_kept(env):
+    loops = []
 
     async def body(x):
         loops.append(asyncio.get_running_loop())
@@ -346,29 +354,22 @@ def test_a_coroutine_task_runs_on_a_loop_that_is_kept():
     assert run(body, 1, env=env)[2].result == 1
     assert run(body, 2, env=env)[2].result == 2
     assert loops[0] is loops[1]
-    env.run_coroutine.close()
 
 
-def test_a_coroutine_that_raises_is_a_failure():
-    env = env_of()
-
+def test_a_coroutine_that_raises_is_a_failure(env):
     async def body():
         await asyncio.sleep(0)
         raise ValueError("no")
 
     assert isinstance(run(body, env=env)[2].result, ValueError)
-    env.run_coroutine.close()
 
 
-def test_a_coroutine_that_ends_the_process_leaves_perform():
-    env = env_of()
-
+def test_a_coroutine_that_ends_the_process_leaves_perform(env):
     async def body():
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
         run(body, env=env)
-    env.run_coroutine.close()
 
 
 @pytest.fixture
@@ -401,19 +402,15 @@ async def forever_computing():
 
 
 @pytest.mark.parametrize("body", [forever, forever_awaiting, forever_computing])
-def test_a_soft_limit_breaks_into_the_body_which_fails(body, soft_limit):
-    env = env_of()
+def test_a_soft_limit_breaks_into_the_body_which_fails(body, soft_limit, env):
     soft_limit(env)
     task, performed, meta = run(body, env=env)
     assert performed.state == "FAILURE"
     assert isinstance(meta.result, SoftTimeLimitExceeded)
     assert "on_failure" in task.hooks
-    env.run_coroutine.close()
 
 
-def test_a_coroutine_may_clean_up_after_a_soft_limit_and_the_next_one_runs(soft_limit):
-    env = env_of()
-
+def test_a_coroutine_may_clean_up_after_a_soft_limit_and_the_next_one_runs(soft_limit, env):
     async def body():
         try:
             await asyncio.sleep(60)
@@ -426,7 +423,6 @@ def test_a_coroutine_may_clean_up_after_a_soft_limit_and_the_next_one_runs(soft_
     soft_limit(env)
     assert run(body, env=env)[2].result == "cleaned up"
     assert run(after, env=env)[2].result == "next"
-    env.run_coroutine.close()
 
 
 def test_a_soft_limit_between_runs_or_in_a_hook_breaks_nothing():
