@@ -31,6 +31,19 @@ CONTENT_TYPES = [
     "x",
 ]
 
+REFUSED = object()
+
+
+def outcome_of(read, *args):
+    """What `read` returns, or `REFUSED`, after a refusal of the kind that is allowed and with a reason."""
+    try:
+        return read(*args)
+    except (DecodeError, SecurityError) as exc:
+        if not str(exc):
+            raise AssertionError("refused without a reason") from exc
+        return REFUSED
+
+
 texts = st.text(max_size=20)
 any_texts = st.text(alphabet=st.characters(), max_size=20)  # lone surrogates too
 whole = st.integers(-(2**70), 2**70)
@@ -110,10 +123,7 @@ def test_a_value_comes_back_from_yaml_and_pickle_as_it_was(value):
 @pytest.mark.parametrize("name", sorted(SAFE))
 @given(data=st.binary(max_size=200) | json_like.map(str.encode))
 def test_arbitrary_bytes_are_read_or_refused_with_a_decode_error(name, data):
-    try:
-        SERIALIZERS[name].loads(data)
-    except DecodeError as exc:
-        assert str(exc)
+    outcome_of(SERIALIZERS[name].loads, data)
 
 
 counts = st.none() | st.integers(0, 10**6)
@@ -232,11 +242,8 @@ messages = st.builds(
 @given(messages)
 def test_an_arbitrary_message_is_read_or_refused_with_a_decode_error(message):
     for read in (protocol2.decode_head, protocol2.decode_request):
-        try:
-            found = read(message, SAFE)
-        except DecodeError as exc:
-            assert str(exc)
-        else:
+        found = outcome_of(read, message, SAFE)
+        if found is not REFUSED:
             assert found.id
             assert found.task is not None
 
@@ -252,11 +259,8 @@ def test_an_arbitrary_message_is_read_or_refused_with_a_decode_error(message):
     ).map(lambda value: json.dumps(value).encode())
 )
 def test_an_arbitrary_record_is_read_or_refused(payload):
-    try:
-        meta = records.decode_record(Record("id", "SUCCESS", payload), SAFE)
-    except (DecodeError, SecurityError) as exc:
-        assert str(exc)
-    else:
+    meta = outcome_of(records.decode_record, Record("id", "SUCCESS", payload), SAFE)
+    if meta is not REFUSED:
         assert isinstance(meta.status, str)
 
 
@@ -289,11 +293,8 @@ def test_compressed_bytes_come_back_as_they_were(data, method):
 
 @given(st.binary(max_size=200), st.sampled_from(sorted(COMPRESSIONS)))
 def test_arbitrary_bytes_are_decompressed_or_refused_with_a_decode_error(data, method):
-    try:
-        plain_bytes = decompress(data, method, bytes_max=1000)
-    except DecodeError as exc:
-        assert str(exc)
-    else:
+    plain_bytes = outcome_of(decompress, data, method, 1000)
+    if plain_bytes is not REFUSED:
         assert len(plain_bytes) <= 1000
 
 

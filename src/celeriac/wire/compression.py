@@ -63,8 +63,11 @@ def compress(data: bytes, method: str) -> tuple[bytes, str]:
     return found.compress(data), found.content_type
 
 
-def decompress(data: bytes, method: str, bytes_max: int = DECOMPRESSED_BYTES_MAX) -> bytes:
-    """The plain bytes. Raises DecodeError for unknown methods, damaged data, and data over `bytes_max`."""
+def decompress(data: bytes, method: str, bytes_max: int | None = None) -> bytes:
+    """The plain bytes. Raises DecodeError for unknown methods, damaged data, and data that unfolds to more than
+    `bytes_max` (by default `DECOMPRESSED_BYTES_MAX`)."""
+    if bytes_max is None:
+        bytes_max = DECOMPRESSED_BYTES_MAX
     found = COMPRESSIONS.get(method)
     if found is None:
         raise DecodeError(f"unknown compression {method[:60]!r} in header 'compression'")

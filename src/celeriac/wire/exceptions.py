@@ -87,13 +87,9 @@ def exception_record(exc: BaseException, encodable: Callable[[Any], object]) -> 
     if isinstance(exc, UnpickleableExceptionWrapper):
         return {"exc_type": exc.exc_cls_name, "exc_message": [exc.text], "exc_module": exc.exc_module}
     module, name = name_of(type(exc))
-    try:
-        args = tuple(exc.args)
-    except Exception:  # noqa: BLE001 - `args` may be a property of the user
-        args = ()
     return {
         "exc_type": name,
-        "exc_message": [_encodable_or_text(arg, encodable) for arg in args],
+        "exc_message": [_encodable_or_text(arg, encodable) for arg in _args_of(exc)],
         "exc_module": module,
     }
 
@@ -111,19 +107,22 @@ def portable(exc: BaseException) -> BaseException:
     try:
         pickle.loads(pickle.dumps(exc))  # our own bytes
     except Exception:  # noqa: BLE001 - reduce hooks and constructors are user code
-        args = [saferepr(arg, _TEXT_CHARS_MAX) for arg in getattr(exc, "args", ())]
+        args = [saferepr(arg, _TEXT_CHARS_MAX) for arg in _args_of(exc)]
         module, name = name_of(type(exc))
         return UnpickleableExceptionWrapper(module, name, args, text_of(exc))
     return exc
 
 
 def text_of(exc: BaseException) -> str:
-    """Name and message, for people. Never raises."""
-    name = type(exc).__name__
+    """Name and arguments, for people. Never raises."""
+    return f"{type(exc).__name__}({', '.join(saferepr(arg) for arg in _args_of(exc))})"
+
+
+def _args_of(exc: BaseException) -> tuple[Any, ...]:
     try:
-        return f"{name}({', '.join(saferepr(arg) for arg in exc.args)})"
+        return tuple(exc.args)
     except Exception:  # noqa: BLE001 - `args` may be a property of the user
-        return name
+        return ()
 
 
 def exception_from(record: Any) -> BaseException:
@@ -152,7 +151,7 @@ def exception_from(record: Any) -> BaseException:
     for make in (cls, partial(cls.__new__, cls)):
         try:
             made: Any = make(*args)
-            str(made), repr(made)
+            _ = str(made), repr(made)
         except Exception:  # noqa: BLE001, S112 - constructors are user code
             continue
         if isinstance(made, BaseException):

@@ -107,7 +107,8 @@ def _encode_body(call: Call, serializer: Serializer) -> bytes:
     args = call.args if isinstance(call.args, (list, tuple)) else tuple(call.args)
     kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
     try:
-        if serializer is JSON and call.callbacks is call.errbacks is call.chain is call.chord is None:
+        linked = call.callbacks is not None or call.errbacks is not None or call.chain is not None
+        if serializer is JSON and not linked and call.chord is None:
             return encode_text((args, kwargs)).encode("ascii")[:-1] + _NO_LINKS
         links = {
             "callbacks": call.callbacks,

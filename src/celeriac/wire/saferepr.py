@@ -109,7 +109,12 @@ def _leaf(value: Any, chars_max: int) -> str:
             return repr(value) if len(value) <= chars_max else repr(value[:chars_max]) + "..."
         if shape is int.__repr__ and value.bit_length() > _INT_BITS_MAX:
             return f"<int of {value.bit_length()} bits>"
-        if cls.__module__ in _SIZED_MODULES and hasattr(cls, "__len__") and len(value) > _SIZED_ITEMS_MAX:
+        if (
+            cls is not range
+            and cls.__module__ in _SIZED_MODULES
+            and hasattr(cls, "__len__")
+            and len(value) > _SIZED_ITEMS_MAX
+        ):
             return f"<{cls.__name__} of {len(value)} items>"
         return repr(value)
     except Exception as exc:  # noqa: BLE001 - __repr__ is user code and may raise anything
