@@ -237,10 +237,9 @@ class SqliteBroker:
             self._listener = self._store.bells.listen([bell_of(name) for name in queues])
         return None if self._listener is None else self._listener.fileno()
 
-    def heard(self) -> None:
-        """Clear the bells; call it before looking."""
-        if self._listener is not None:
-            self._listener.heard()
+    def heard(self) -> bool:
+        """Clear the bells; call it before looking. False if another listener was faster."""
+        return self._listener is not None and self._listener.heard()
 
     @_translated
     def changed(self) -> bool:

@@ -238,7 +238,7 @@ class SqliteStore:
         deliveries = self._handed_over(holder, settling.taken, settling.more)
         for queue in settling.touched_queues():
             self.bells.ring(bell_of(queue))
-        self.notify(settling.records)
+        self.notify(settling.records, settling.all_kept)
         return Settled(tuple(settling.stale), tuple(deliveries))
 
     def extend(self, holder: Holder, receipts: Sequence[Receipt], lease_s: float) -> list[Receipt]:
@@ -261,14 +261,13 @@ class SqliteStore:
     def write_records(self, records: Sequence[Record]) -> None:
         """Store results and tell those who wait for them."""
         if records:
-            self.main.write(lambda conn: messages_sql.write_records(conn, records))
-            self.notify(records)
+            self.notify(records, self.main.write(lambda conn: messages_sql.write_records(conn, records)))
 
-    def notify(self, records: Sequence[Record]) -> None:
-        """Tell those who wait for these results, here and elsewhere."""
+    def notify(self, records: Sequence[Record], all_kept: bool) -> None:
+        """Tell those who wait for these results, here and elsewhere; to look for themselves if some were refused."""
         if records:
-            self.mailbox.deliver(records)
-            self.post.send(records, self.oid)
+            self.mailbox.deliver(records, all_kept)
+            self.post.send(records, self.oid, all_kept)
 
     def read_records(self, ids: Sequence[str]) -> list[Record | None]:
         """Results in the order of `ids`; None for unknown or expired ones."""
@@ -298,6 +297,7 @@ class Settling:
         self.is_plain = all(one.receipt is None or isinstance(one.verdict, Ack) for one in settlements)
         self.stale: list[Receipt] = []
         self.records: list[Record] = []
+        self.all_kept = True
         self.taken: list[Taken] = []
         self.more: list[str] = []
 
@@ -331,7 +331,7 @@ class Settling:
         self.records = [record for index in indexes for record in self._settlements[index].records]
         self._parcels = [parcel for index in indexes for parcel in self._follow_ups[index]]
         if self.records:
-            messages_sql.write_records(conn, self.records)
+            self.all_kept = messages_sql.write_records(conn, self.records)
         if self._parcels:
             messages_sql.insert(conn, self._store.queues, self._store.main.generation, self._parcels)
         if self._wish is not None and self._wish.limit > 0:

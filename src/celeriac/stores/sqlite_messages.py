@@ -34,7 +34,7 @@ _RECORD = (
 
 _IDS_MAX = 64
 _READ = {
-    count: f"select id, state, payload, content_type, expires_at from result where id in ({','.join('?' * count)})"
+    count: "select id, state, payload, content_type, expires_at from result where id in (?" + ",?" * (count - 1) + ")"
     for count in (1, _IDS_MAX)
 }
 
@@ -327,10 +327,10 @@ def left(conn: sqlite3.Connection, keys: Iterable[int | str]) -> None:
                 conn.execute("update cancel set until_at=?+keep_s where id=? and until_at*1e6>?", (now, task_id, key))
 
 
-def write_records(conn: sqlite3.Connection, records: Iterable[Record]) -> None:
-    """Keep records; nothing replaces a SUCCESS that has not expired."""
+def write_records(conn: sqlite3.Connection, records: Sequence[Record]) -> bool:
+    """Keep records; nothing replaces a SUCCESS that has not expired. False if one was refused for that."""
     now = time.time()
-    conn.executemany(
+    cursor = conn.executemany(
         _RECORD,
         [
             (
@@ -344,6 +344,7 @@ def write_records(conn: sqlite3.Connection, records: Iterable[Record]) -> None:
             for one in records
         ],
     )
+    return cursor.rowcount == len(records)
 
 
 def read_records(conn: sqlite3.Connection, ids: Sequence[str]) -> list[Record | None]:

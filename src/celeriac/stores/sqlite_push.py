@@ -6,17 +6,18 @@ looks there. So it may be lost, come twice, or never be sent, and nothing is wro
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
 from celeriac.model.message import Record
+from celeriac.model.states import SUCCESS
 
 # Larger ones are fetched from the database by the waiter: a datagram must fit the sender's socket buffer.
 _DATAGRAM_BYTES_MAX = 32 * 1024
@@ -37,13 +38,18 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Note).decode
 
 
-def _datagrams(records: Sequence[Record]) -> list[bytes]:
-    data = _encode(Note(list(records), []))
+def _note(records: Sequence[Record], all_kept: bool) -> Note:
+    """What may be told: if the store kept an older SUCCESS instead of one of these, only where to look."""
+    return Note(list(records), []) if all_kept else Note([], [record.id for record in records])
+
+
+def _datagrams(records: Sequence[Record], all_kept: bool) -> list[bytes]:
+    data = _encode(_note(records, all_kept))
     if len(data) <= _DATAGRAM_BYTES_MAX:
         return [data]
     if len(records) > 1:
         half = len(records) // 2
-        return _datagrams(records[:half]) + _datagrams(records[half:])
+        return _datagrams(records[:half], all_kept) + _datagrams(records[half:], all_kept)
     return [_encode(Note([], [records[0].id]))]
 
 
@@ -55,7 +61,7 @@ class Post:
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
 
-    def send(self, records: Iterable[Record], own: str) -> None:
+    def send(self, records: Iterable[Record], own: str, all_kept: bool) -> None:
         """Tell every waiting process but this one. Never blocks, never raises."""
         if self._folder is None:
             return
@@ -67,13 +73,13 @@ class Post:
             # The address came with a message: it must not lead out of our directory.
             if _ADDRESS.fullmatch(address):
                 with suppress(OSError):
-                    self._send(f"{self._folder}/r-{address}", its_records)
+                    self._send(f"{self._folder}/r-{address}", _datagrams(its_records, all_kept))
 
-    def _send(self, path: str, records: Sequence[Record]) -> None:
+    def _send(self, path: str, datagrams: Sequence[bytes]) -> None:
         with self._lock:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            for data in _datagrams(records):
+            for data in datagrams:
                 self._socket.sendto(data, path)
 
     def close(self) -> None:
@@ -106,15 +112,17 @@ class Mailbox:
         self._arrived: dict[str, Record | None] = {}
         """None: it is in the database, too large to have been sent."""
 
-    def deliver(self, records: Iterable[Record]) -> None:
+    def deliver(self, records: Sequence[Record], all_kept: bool) -> None:
         """What this very process has stored: its own waiters need no datagram."""
         if self._wanted:
-            self._sort(Note(list(records), []))
+            self._sort(_note(records, all_kept))
 
     def _sort(self, note: Note) -> None:
         with self._changed:
             for record in note.records:
-                if record.id in self._wanted:
+                # Datagrams of two processes may overtake each other; a SUCCESS is final all the same.
+                old = self._arrived.get(record.id)
+                if record.id in self._wanted and (old is None or old.state != SUCCESS):
                     self._arrived[record.id] = record
             for task_id in note.ids:
                 if task_id in self._wanted:
@@ -190,7 +198,7 @@ class Mailbox:
             self._sort(_decode(data))
 
     def _bind(self, address: str) -> None:
-        if self._socket is not None or self._folder is None:
+        if self._folder is None:
             return
         with self._changed:
             if self._socket is not None:
@@ -199,7 +207,7 @@ class Mailbox:
             receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             try:
                 with suppress(FileNotFoundError):
-                    os.unlink(path)
+                    Path(path).unlink()
                 receiver.bind(path)
             except OSError:
                 receiver.close()  # no bell: the waiter looks into the database
@@ -213,7 +221,7 @@ class Mailbox:
             if receiver is not None:
                 receiver.close()
                 with suppress(OSError):
-                    os.unlink(self._path)
+                    Path(self._path).unlink()
 
     def forget(self) -> None:
         """In a forked child: close the copy of the parent's socket, and leave its file alone."""

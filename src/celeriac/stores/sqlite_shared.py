@@ -35,9 +35,7 @@ def _close_links(links: tuple[Link, ...]) -> None:
 
 def _before_fork() -> None:
     for store in list(_stores.values()):
-        for link in (store.main, store.beat):
-            if link.before_fork():
-                _parked.append(link)
+        _parked.extend(link for link in (store.main, store.beat) if link.before_fork())
 
 
 def _after_in_parent() -> None:

@@ -77,13 +77,14 @@ class Sweeper:
         now, buried_before = time.time(), time.time() - self._dead_expires_s
 
         def any_due(conn: sqlite3.Connection) -> bool:
-            return conn.execute(
+            (due,) = conn.execute(
                 "select exists(select 1 from result where expires_at<=?1) "
                 "or exists(select 1 from word where at<=?2) or exists(select 1 from dead where buried_at<=?3) "
                 "or exists(select 1 from ear where until<=?4 or boot_id<>?5) "
                 "or exists(select 1 from cancel where until_at<=?6)",
                 (now, now - _WORD_LIFE_S, buried_before, boot_now(), BOOT_ID, _oldest(conn, now)),
-            ).fetchone() == (1,)
+            ).fetchone()
+            return bool(due)
 
         def work(conn: sqlite3.Connection) -> None:
             conn.execute(
