@@ -107,9 +107,9 @@ class Cluster:
             return
         for number, until in list(world.store.lease_until.items()):
             node = self.nodes.get(number)
-            if until >= world.now or node is None:
+            if until >= world.now:
                 continue
-            running = node.running_receipts()
+            running = node.running_receipts() if node is not None else []
             for receipt in running:
                 row = world.store.held(receipt, number)
                 if row is not None:

@@ -30,7 +30,7 @@ class NothingLost:
         elif what == "outcome":
             self._settled.add(task)
             self._owed.pop(task, None)
-        elif what == "ended":
+        elif what in {"ended", "cut", "concluding"}:
             self._ended.add(task)
         elif what == "acked":
             if fact.flag:

@@ -8,7 +8,7 @@ from typing import Protocol
 from celeriac.core.engine.effects import Job
 from celeriac.core.engine.events import ChildUp, Died, Event, Finished, Returned, Started
 from celeriac.model.message import Ack, Bury, Message, Receipt, Record, Verdict
-from celeriac.model.states import FAILURE, RETRY, SUCCESS
+from celeriac.model.states import FAILURE, RETRY, REVOKED, SUCCESS
 from celeriac.testing.simulator_plan import TaskPlan
 from celeriac.testing.simulator_world import Fact, World
 
@@ -119,7 +119,8 @@ class SimChild:
             if body is not None or (slipped and self.running):
                 self.die("signal 9 (SIGKILL)", True)
         elif body is not None and not body.plan.stubborn:
-            self.world.after(_CLEAN_UP_S, self._end, seq, body, FAILURE, _ACK)
+            state = REVOKED if how == "terminate" else FAILURE
+            self.world.after(_CLEAN_UP_S, self._end, seq, body, state, _ACK)
 
     def retire(self) -> None:
         """End when nothing runs."""
@@ -168,18 +169,21 @@ class SimChild:
                 world.after(0.001, self._end, job.seq, body, job.conclude.state, _ACK)
             return
         self._tell("began", job, job.seq)
+        duration_s = plan.duration_s
+        if plan.task == "back" and job.arrival.delivery.redelivered:
+            duration_s = 0.001  # else what goes back when it is over its limit would do so for ever
         crashes = plan.course == "crash" or (plan.course == "crash_once" and not job.arrival.delivery.redelivered)
         if crashes:
-            world.after(plan.duration_s / 2, self._crash, job.seq, body)
+            world.after(duration_s / 2, self._crash, job.seq, body)
         elif plan.course == "fail":
             verdict: Verdict = Bury("asked for") if plan.stubborn else _ACK
-            world.after(plan.duration_s, self._end, job.seq, body, FAILURE, verdict)
+            world.after(duration_s, self._end, job.seq, body, FAILURE, verdict)
         elif plan.course == "retry" and not job.arrival.delivery.message.reply_to:
-            world.after(plan.duration_s, self._end, job.seq, body, RETRY, _ACK)
-        elif plan.course != "hang":
+            world.after(duration_s, self._end, job.seq, body, RETRY, _ACK)
+        elif plan.course != "hang" or (plan.task == "back" and job.arrival.delivery.redelivered):
             if plan.hogs and self.slots == 1:
-                self.quiet_until = world.now + plan.duration_s
-            world.after(plan.duration_s, self._end, job.seq, body, SUCCESS, _ACK)
+                self.quiet_until = world.now + duration_s
+            world.after(duration_s, self._end, job.seq, body, SUCCESS, _ACK)
 
     def _crash(self, seq: int, body: Body) -> None:
         if self.alive and self.running.get(seq) is body:

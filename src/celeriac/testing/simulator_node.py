@@ -287,6 +287,7 @@ class SimNode:
             self._tell("node_resumed")
             self._pump_at = float("inf")
             self._pump_soon(self.world.now)
+            self.world.after(self.world.lag(_CLAIM_S), self.claim)
             if self._to_settle:
                 self._settle_soon(self.commit_s)
 

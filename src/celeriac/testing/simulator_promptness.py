@@ -49,9 +49,10 @@ class Promptness:
             self._broken.add((node, fact.child))
         elif what == "began":
             self._began[node, fact.child, fact.seq] = fact
-        elif what in {"ended", "cut", "crashed"} and not fact.flag:
+        elif what in {"ended", "cut", "crashed"}:
             self._ended_on.add(node)
-            self._judge_limits(world, fact)
+            if not fact.flag:
+                self._judge_limits(world, fact)
         elif what in {"node_hung", "node_resumed"}:
             self._disturbed_at[node] = inf if what == "node_hung" else fact.at
             self._ends_by.pop(node, None)
@@ -135,7 +136,8 @@ class Promptness:
 
     def _idle(self, node: SimNode, now: float) -> float:
         """Since when this node could run one more task; inf if it cannot."""
-        if node.hung or node.stopping or not node.alive:
+        children = sum(1 for child in node.children.values() if child.alive and not child.leaving)
+        if node.hung or node.stopping or not node.alive or children > node.target:
             self._idle_since.pop(node.id, None)
             return inf
         free = -len(self._confirming[node.id])

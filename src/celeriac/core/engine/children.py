@@ -81,6 +81,16 @@ def leave_if_empty(state: State, child: Child, now: Now, out: Out) -> None:
         state.alarm(now.monotonic + RETIRE_WAIT_S, END, child.id)
 
 
+def retiring(state: State, child: Child, now: Now, out: Out) -> None:
+    """A child ends by itself. Where other jobs still run in it, that can take long: its replacement starts already."""
+    child.leaving = True
+    child.retired = True
+    state.alarm(now.monotonic + RETIRE_WAIT_S, END, child.id)
+    if child.slots > 1 and child.flights and child.replace and not state.stopping:
+        child.replace = False
+        spawn(state, out, 0)
+
+
 def on_child_up(state: State, event: ChildUp, now: Now, out: Out) -> None:
     """A child can work."""
     child = state.children.get(event.child)
@@ -131,7 +141,10 @@ def on_died(state: State, event: Died, now: Now, out: Out) -> None:
     for flight in child.flights.values():
         if flight.confirming or flight.lost:
             continue  # the former waits for its confirmation alone, the latter is no longer ours
-        if flight.seq in running or flight.started_at is not None:
+        # What was seen to begin but is not in its body any more was about to report: that is no crash. But it cannot
+        # be run again if it promised to run once, nor if it was being ended.
+        begun = flight.started_at is not None and (flight.acked or flight.final is not None)
+        if begun or flight.seq in running:
             crashed.append(flight)
         else:
             unbegun.append(flight)

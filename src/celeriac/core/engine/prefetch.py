@@ -47,7 +47,6 @@ def learn(state: State, now: Now) -> None:
         else:
             child.avg_s = old + (sample - old) * (_SLOWER if sample > old else _FASTER)
         child.done = 0
-        child.proven = True
         child.blocked = False
         child.progress_at = t
         child.depth = depth_of(state, child)

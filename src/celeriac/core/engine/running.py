@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 
-from celeriac.core.engine.children import condemn, kill, leave_if_empty
+from celeriac.core.engine.children import condemn, kill, leave_if_empty, retiring
 from celeriac.core.engine.dispatch import recall
 from celeriac.core.engine.effects import Final, Interrupt, Note, SettleItem
 from celeriac.core.engine.events import Cancelled, Finished, LeaseLost, Now, Returned, Started
@@ -21,6 +21,7 @@ def on_finished(state: State, event: Finished, now: Now, out: Out) -> None:
     flight = child.flights.pop(event.seq, None)
     if flight is not None:
         child.done += 1
+        child.proven = True
         if flight.started_at is not None:
             child.seen -= 1
         if not flight.lost:
@@ -28,9 +29,7 @@ def on_finished(state: State, event: Finished, now: Now, out: Out) -> None:
             receipt = None if flight.acked else flight.arrival.delivery.receipt
             out.items.append(SettleItem(receipt, verdict, event.records, event.follow_ups))
     if event.retiring and not child.retired:
-        child.leaving = True
-        child.retired = True
-        state.alarm(now.monotonic + RETIRE_WAIT_S, END, child.id)
+        retiring(state, child, now, out)
     if child.leaving and not child.retired:
         leave_if_empty(state, child, now, out)
 
@@ -70,7 +69,10 @@ def limits_of(state: State, flight: Flight) -> tuple[float | None, float | None]
 
 
 def on_returned(state: State, event: Returned, now: Now, out: Out) -> None:
-    """A child gave jobs back that it had not begun. Those it was asked for and kept, it has begun."""
+    """A child gave jobs back that it had not begun. Those it was asked for and kept, it has begun.
+
+    Unless it is about to end: then it gives back all it has, unasked, and later frames never reach it.
+    """
     child = state.children.get(event.child)
     if child is None:
         return
@@ -84,7 +86,7 @@ def on_returned(state: State, event: Returned, now: Now, out: Out) -> None:
                 flight.started_at = None
             back.append(flight)
     take_back(state, out, now, back)
-    for seq in asked:
+    for seq in () if child.retired else asked:
         flight = child.flights.get(seq)
         if flight is not None:
             flight.recalled = False
