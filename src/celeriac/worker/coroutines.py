@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
+import threading
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,10 @@ _CLEANUP_S = 1.0
 
 class CoroutineRunner:
     """Runs a coroutine to its end. The loop is made at the first one and kept, so that what a task opens on
-    it (connection pools) serves the next task too. A forked copy makes a loop of its own."""
+    it (connection pools) serves the next task too. A forked copy makes a loop of its own.
+
+    Called by a thread whose own loop is running (a task run eagerly in async code), it runs the coroutine on
+    another thread and waits for it."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -27,6 +32,8 @@ class CoroutineRunner:
         """What the coroutine returns; raises what it raises."""
         import asyncio
 
+        if _is_in_loop():
+            return _run_beside(coroutine)
         loop = self._loop_of_this_process()
         task = loop.create_task(coroutine)
         self._broken_by = None
@@ -87,3 +94,37 @@ class CoroutineRunner:
         loop.run_until_complete(asyncio.wait([task], timeout=_CLEANUP_S))
         if task.done() and not task.cancelled():
             task.exception()  # seen: asyncio need not warn about it
+
+
+def _is_in_loop() -> bool:
+    """True if the calling thread is running an event loop now."""
+    import asyncio  # see CoroutineRunner.__call__
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _run_beside(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run the coroutine on a thread and a loop of its own, in the caller's context, and wait for its end."""
+    runner = CoroutineRunner()
+    ends: list[Any] = []
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            ends.append(runner(coroutine))
+        except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
+            errors.append(error)
+        finally:
+            runner.close()
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(target,), name="coroutine", daemon=True)
+    thread.start()
+    thread.join()  # as long as the body takes, like every body
+    if errors:
+        raise errors[0]
+    return ends[0]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -542,3 +543,37 @@ def test_a_message_of_a_workflow_is_not_run_and_a_dead_letter(link):
 
 def test_the_empty_rest_of_a_chain_is_no_workflow():
     assert run(lambda: 1, chain=[], callbacks=[])[1].state == "SUCCESS"
+
+
+def handled():
+    try:
+        raise KeyError(1)
+    except KeyError as error:
+        raise Retry("later", error) from error
+
+
+async def returning():
+    return 1
+
+
+async def failing():
+    raise ValueError("no")
+
+
+@pytest.mark.parametrize(
+    "body", [lambda: 1, raising(ValueError("no")), raising(Reject("no")), handled, object, returning, failing]
+)
+def test_a_run_leaves_nothing_for_the_garbage_collector(body, env):
+    task = SampleTask(body)
+    for hook in ("on_success", "on_failure", "on_retry", "after_return"):
+        setattr(task, hook, lambda *_: None)
+    tasks, message = {"sample": task}, message_of()
+    perform(tasks, message, env)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            perform(tasks, message, env)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
