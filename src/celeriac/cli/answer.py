@@ -11,6 +11,7 @@ import click
 from msgspec import Struct
 
 from celeriac.cli.failure import EXIT_FAILED, EXIT_NOT_YET
+from celeriac.cli.invocation import again
 from celeriac.model.errors import TimeoutError as ResultTimeoutError
 from celeriac.model.states import PENDING, READY_STATES, SUCCESS
 
@@ -65,7 +66,7 @@ def show(answer: Answer, with_traceback: bool) -> None:
         return
     click.echo(f"{answer.state}: {_error_in_words(answer.value)}", err=True)
     if answer.traceback and not with_traceback:
-        click.echo(f"The traceback: celeriac -A APP result {answer.id} --traceback", err=True)
+        click.echo(f"The traceback: {again(f'result {answer.id} --traceback')}", err=True)
 
 
 def _not_ready(answer: Answer) -> str:

@@ -11,7 +11,7 @@ import click
 from celeriac.cli import fields
 from celeriac.cli.answer import as_json, look, show
 from celeriac.cli.failure import EXIT_NOT_YET, EXIT_USAGE, Failure
-from celeriac.cli.invocation import Invocation, load_app, notice
+from celeriac.cli.invocation import Invocation, again, load_app, notice
 from celeriac.cli.verb import DID_YOU_MEAN_CUTOFF, Verb, given
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def call(invocation: Invocation, /, **words: Any) -> int:
     elif answer.exit_code == EXIT_NOT_YET:
         raise Failure(
             f"No result within {words['wait_s']:g} s (state {answer.state}).",
-            f"Does a worker take from that queue? Look again with: celeriac -A APP result {answer.id} --wait 10",
+            f"Does a worker take from that queue? Look again with: {again(f'result {answer.id} --wait 10')}",
             EXIT_NOT_YET,
         )
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,3 +83,16 @@ def notice(invocation: Invocation, text: str) -> None:
     """A line on standard error that is no error; not with ``-q``."""
     if not invocation.quiet:
         click.echo(click.style(text, fg="yellow"), err=True)
+
+
+def again(words: str) -> str:
+    """A command to copy: this program and app, with other words behind them."""
+    ctx = click.get_current_context(silent=True)
+    if ctx is None:
+        return f"celeriac {words}"
+    root = ctx.find_root()
+    invocation = root.obj
+    parts = [root.command_path]
+    if isinstance(invocation, Invocation) and invocation.app_path and invocation.app_source == "-A":
+        parts += ["-A", shlex.quote(invocation.app_path)]
+    return " ".join([*parts, words])

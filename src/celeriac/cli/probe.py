@@ -48,32 +48,57 @@ class _Reply(Struct, frozen=True):
     refusal: _Refusal | None = None
 
 
-def ask(app: Celeriac, purge: Sequence[str] | None = None) -> Answer:
-    """Facts of the app's broker; with `purge` those queues are emptied first. Raises Failure."""
-    if threading.active_count() > 1:
-        # The app's import has started threads: forking now could deadlock in the child.
-        return _ask_here(app, purge)
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reader)
-        _reply_and_end(app, purge, writer)
-    os.close(writer)
-    try:
-        data = _read(reader)
-    finally:
-        os.close(reader)
+class Probe:
+    """A question that is being answered meanwhile.
+
+    :param app: whose broker
+    :param purge: queues to empty first; None: only ask for facts
+    """
+
+    def __init__(self, app: Celeriac, purge: Sequence[str] | None = None) -> None:
+        self._app = app
+        self._purge = purge
+        self._pid = 0
+        self._reader = -1
+        if threading.active_count() == 1:
+            self._fork()
+        # Else the app's import has started threads, and a forked child could hang on their locks.
+
+    def _fork(self) -> None:
+        self._reader, writer = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.close(self._reader)
+            _reply_and_end(self._app, self._purge, writer)
+        os.close(writer)
+
+    def answer(self) -> Answer:
+        """Wait for it, once. Raises Failure."""
+        if not self._pid:
+            return _ask_here(self._app, self._purge)
+        try:
+            data = _read(self._reader)
+        finally:
+            self.end()
+        if not data:
+            hint = "See that it runs; `celeriac report` asks again."
+            raise Failure("The broker did not answer.", hint, EXIT_UNAVAILABLE)
+        reply = msgspec.json.decode(data, type=_Reply)
+        if reply.answer is None:
+            refusal = reply.refusal
+            assert refusal is not None
+            raise Failure(refusal.message, refusal.hint, refusal.exit_code)
+        return reply.answer
+
+    def end(self) -> None:
+        """Leave no process behind. Idempotent."""
+        if self._reader < 0:
+            return
+        os.close(self._reader)
+        self._reader = -1
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    if not data:
-        raise Failure("The broker did not answer.", "See that it runs; `celeriac report` asks again.", EXIT_UNAVAILABLE)
-    reply = msgspec.json.decode(data, type=_Reply)
-    if reply.answer is None:
-        refusal = reply.refusal
-        assert refusal is not None
-        raise Failure(refusal.message, refusal.hint, refusal.exit_code)
-    return reply.answer
+            os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
 
 
 def _ask_here(app: Celeriac, purge: Sequence[str] | None) -> Answer:

@@ -12,7 +12,7 @@ import click
 from celeriac.cli import as_data, fields
 from celeriac.cli.admin import opened_admin
 from celeriac.cli.failure import EXIT_FAILED, EXIT_USAGE, Failure
-from celeriac.cli.invocation import Invocation, load_app
+from celeriac.cli.invocation import Invocation, again, load_app
 from celeriac.cli.letters import LETTERS_MAX, Selection, chosen, in_portions
 from celeriac.cli.verb import GlobalsAfterVerb, Verb, check_verb
 from celeriac.model.message import Depth
@@ -81,9 +81,9 @@ def _advise(invocation: Invocation, depths: Sequence[Depth]) -> None:
     if invocation.quiet or not sys.stdout.isatty():
         return
     if any(depth.dead or depth.parked for depth in depths):
-        click.echo("\nWhy dead or parked: celeriac -A APP queues dead")
+        click.echo(f"\nWhy dead or parked: {again('queues dead')}")
     if any(depth.paused for depth in depths):
-        click.echo("\nTo let a paused queue run: celeriac -A APP queues resume QUEUE")
+        click.echo(f"\nTo let a paused queue run: {again('queues resume QUEUE')}")
 
 
 _LIMIT = click.option(
@@ -216,7 +216,7 @@ def _tell(done: str, count: int, ids: Sequence[str], by_id: bool) -> int:
     missing = len(ids) - count
     if missing > 0 and by_id:
         what = "1 id is" if missing == 1 else f"{missing:,} ids are"
-        raise Failure(f"{what} no dead letter's.", "`celeriac -A APP queues dead` shows those there are.", EXIT_FAILED)
+        raise Failure(f"{what} no dead letter's.", f"`{again('queues dead')}` shows those there are.", EXIT_FAILED)
     return 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from celeriac.cli.answer import Answer, as_json, look, show
-from celeriac.cli.invocation import Invocation, load_app
+from celeriac.cli.invocation import Invocation, again, load_app
 from celeriac.cli.letters import find_letter
 from celeriac.cli.verb import Verb
 from celeriac.model.states import PENDING
@@ -52,4 +52,4 @@ def _tell_why(app: Any, answer: Answer) -> None:
         return
     state = "parked" if letter.parked else "a dead letter"
     click.echo(f"It is {state} in the queue {letter.message.queue}: {letter.reason}", err=True)
-    click.echo(f"Try it again with: celeriac -A APP queues revive {answer.id}", err=True)
+    click.echo(f"Try it again with: {again(f'queues revive {answer.id}')}", err=True)

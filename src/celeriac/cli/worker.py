@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,7 @@ from celeriac.cli.failure import EXIT_SOFTWARE, Failure
 from celeriac.cli.find_app import here_first, users_traceback
 from celeriac.cli.invocation import Invocation, load_app, notice
 from celeriac.cli.node_name import node_name
-from celeriac.cli.probe import ask
+from celeriac.cli.probe import Probe
 from celeriac.cli.verb import Errand, Verb, given
 from celeriac.cli.worker_child import apply_extras
 from celeriac.model.errors import CeleriacError
@@ -139,26 +141,42 @@ def _answer_for_silent(invocation: Invocation, words: dict[str, Any]) -> None:
 
 
 def _run(invocation: Invocation, app: Celeriac, words: dict[str, Any]) -> int:
-    from celeriac.worker.main import run_worker
-
     # For the worker's whole life, not only while the app is looked for: modules that are named in settings, and
     # imports inside tasks, are found as with `python -m celeriac`.
     with here_first():
         config = _config(invocation, app, words)
-        answer = ask(app, config.queues if words["purge"] else None)
-        facts = BannerFacts(
-            version=__version__,
-            app=_app_in_words(invocation, app),
-            broker=broker_url(app.conf),
-            durability=answer.durability,
-            backend=_backend_address(app),
-            tasks=_tasks(app),
-            purged=answer.purged,
-        )
-        if not answer.shared:
-            notice(invocation, "The broker lives in one process: no other program can send to this worker.")
-        banner = "" if invocation.quiet else compose(config, facts, Look(_is_colored(invocation)))
-        return run_worker(app, structs.replace(config, banner=banner))
+        purge = config.queues if words["purge"] else None
+        if invocation.quiet and purge is None:
+            _tasks(app)
+        else:
+            config = structs.replace(config, banner=_banner(invocation, app, config, purge))
+        from celeriac.worker.main import run_worker
+
+        return run_worker(app, config)
+
+
+def _banner(invocation: Invocation, app: Celeriac, config: WorkerConfig, purge: Sequence[str] | None) -> str:
+    """The text, after asking the broker what it is; empties the queues of `purge`."""
+    probe = Probe(app, purge)
+    try:
+        # What takes longest is done while the other process asks.
+        importlib.import_module("celeriac.worker.main")
+        tasks = _tasks(app)
+        answer = probe.answer()
+    finally:
+        probe.end()
+    if not answer.shared:
+        notice(invocation, "The broker lives in one process: no other program can send to this worker.")
+    facts = BannerFacts(
+        version=__version__,
+        app=_app_in_words(invocation, app),
+        broker=broker_url(app.conf),
+        durability=answer.durability,
+        backend=_backend_address(app),
+        tasks=tasks,
+        purged=answer.purged,
+    )
+    return compose(config, facts, Look(_is_colored(invocation)))
 
 
 def _config(invocation: Invocation, app: Celeriac, words: dict[str, Any]) -> WorkerConfig:
