@@ -36,6 +36,9 @@ LANGUAGES_SHOWN = 12
 STOP_S = 20.0
 """How long the worker may take to stop before it is killed: its own grace is shorter."""
 
+STDLIB = Path(sysconfig.get_path("stdlib"))
+NOT_STDLIB = {"site-packages", "dist-packages"}
+
 console = Console()
 
 
@@ -54,9 +57,12 @@ class Run:
 
 
 def files_below(folder: Path) -> Iterator[str]:
-    """Regular files below a folder, sorted; links are not followed, other kinds (pipes, sockets) not opened."""
+    """Regular files below a folder, sorted; links are not followed, other kinds (pipes, sockets) not opened.
+
+    What was installed beside the standard library does not belong to it.
+    """
     for where, folders, names in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if folder != STDLIB or name not in NOT_STDLIB)
         for name in sorted(names):
             path = Path(where, name)
             if stat.S_ISREG(path.lstat().st_mode):
@@ -82,7 +88,8 @@ def is_descendant(pid: int, ancestor: int) -> bool:
 
 def start_worker(folder: Path, concurrency: int) -> subprocess.Popen[bytes]:
     """A worker on the survey's tasks, its log in the folder."""
-    path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH", "")]))
+    # The tasks lie here; the package beside it serves a checkout that is not installed.
+    path = os.pathsep.join([str(HERE), str(HERE.parent / "src")])
     command = [sys.executable, "-m", "celeriac", "-A", "survey", "worker", "-c", str(concurrency), "-l", "info"]
     with (folder / "worker.log").open("wb") as log:
         return subprocess.Popen(
@@ -205,7 +212,7 @@ def report(paths: Sequence[str], run: Run) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; 0 when every file was counted exactly once, as a plain loop counts it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[2])
-    parser.add_argument("folder", nargs="?", type=Path, default=Path(sysconfig.get_path("stdlib")))
+    parser.add_argument("folder", nargs="?", type=Path, default=STDLIB)
     parser.add_argument("-c", "--concurrency", type=int, default=max(2, os.cpu_count() or 2))
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds after which the demo gives up")
     parser.add_argument("--limit", type=int, default=None, help="look at the first N files only")
@@ -213,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     paths = list(files_below(options.folder))[: options.limit]
     if not paths:
         parser.error(f"there is no file below {options.folder}")
-    console.print(f"{len(paths):,} files below {options.folder}, {options.concurrency} worker processes")
+    console.print(f"{len(paths):,} files, {options.concurrency} worker processes: {options.folder}", soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="celeriac-demo-") as name:
         folder = Path(name)
         os.environ["SURVEY_STORE"] = f"sqlite:///{folder / 'survey.db'}"

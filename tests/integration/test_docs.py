@@ -13,6 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -73,6 +74,10 @@ def _worker(app: str, folder: Path) -> Iterator[None]:
     with (folder / "worker.log").open("wb") as log:
         worker = subprocess.Popen(command, cwd=folder, env=_environment(), stdout=log, stderr=log)
     try:
+        # It says that it is ready, and from then on stops as asked.
+        ends_at = time.monotonic() + 30 * SCALE
+        while not (folder / "worker.log").stat().st_size and worker.poll() is None and time.monotonic() < ends_at:
+            time.sleep(0.01)
         yield
         if worker.poll() is None:
             worker.send_signal(signal.SIGTERM)
