@@ -21,12 +21,13 @@ from celeriac.model.ports import Subscription
 from celeriac.model.urls import parse_url
 from celeriac.stores import memory_admin
 from celeriac.stores.memory import Holder, named
+from celeriac.stores.memory_bells import MemoryBell
 
 DEFAULT_LEASE_S = 6.0
 
 
 class MemoryBroker:
-    """Broker, BrokerAdmin and Bus on the memory store of the url's name.
+    """Broker, BrokerAdmin, Bus and Pollable on the memory store of the url's name.
 
     Options: ``lease_s``; ``clock``, for tests that own the time.
     """
@@ -35,6 +36,8 @@ class MemoryBroker:
         name = parse_url(url).host or ""
         self._store = named(name, options.get("clock"))
         self._holder = Holder(float(options.get("lease_s", DEFAULT_LEASE_S)))
+        self._bell: MemoryBell | None = None
+        self._seen_version = -1
         self._facts = BrokerFacts(
             name="memory",
             lease="timed",
@@ -62,6 +65,7 @@ class MemoryBroker:
 
     def close(self) -> None:
         """Wake and refuse callers. Claims stay until their lease ends. Idempotent."""
+        self.listen(())
         with self._store.woken:
             self._holder.is_open = False
             self._store.woken.notify_all()
@@ -124,3 +128,32 @@ class MemoryBroker:
         """From now on collect what is published to `topics`."""
         self._holder.check_open()
         return self._store.topics.subscribe(topics)
+
+    def listen(self, queues: Sequence[str]) -> int | None:
+        """A descriptor that becomes readable when there may be something; no queues: stop listening."""
+        if self._bell is not None:
+            memory_admin.unlisten(self._store, self._bell)
+            self._bell = None
+        if not queues:
+            return None
+        self._bell = memory_admin.listen(self._store, queues)
+        return self._bell.fileno()
+
+    def heard(self) -> bool:
+        """Clear the bell; call it before looking. False if it was not rung."""
+        return self._bell is not None and self._bell.heard()
+
+    def changed(self) -> bool:
+        """Whether anything was added since the last call."""
+        version = memory_admin.version(self._store)
+        changed = version != self._seen_version
+        self._seen_version = version
+        return changed
+
+    def next_due_at(self, queues: Sequence[str]) -> float | None:
+        """When the next delayed message becomes due (wall clock), or None."""
+        return memory_admin.next_due_at(self._store, queues)
+
+    def ring(self, queue: str) -> None:
+        """Wake another listener of this queue."""
+        memory_admin.ring(self._store, queue)

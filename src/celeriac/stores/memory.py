@@ -15,9 +15,10 @@ from collections.abc import Iterable, Sequence
 
 from celeriac.model.clock import SystemClock
 from celeriac.model.errors import BrokerUnavailable
-from celeriac.model.message import Ack, Bury, Claim, Delivery, Message, Receipt, Settled, Settlement
+from celeriac.model.message import Ack, Bury, Claim, Delivery, Message, Receipt, Release, Settled, Settlement
 from celeriac.model.ports import Clock
 from celeriac.stores.levels import check_placeable
+from celeriac.stores.memory_bells import MemoryBell
 from celeriac.stores.memory_bus import MemoryTopics
 from celeriac.stores.memory_results import MemoryResults
 
@@ -93,16 +94,28 @@ class MemoryStore:
         self.flags: dict[str, Flag] = {}
         self.results = MemoryResults(self.lock, self.clock)
         self.topics = MemoryTopics(self.lock)
+        self.version = 0
+        """Grows with each change that could give a taker something."""
+        for bell in getattr(self, "bells", ()):
+            bell.close()
+        self.bells: set[MemoryBell] = set()
         self._leases: dict[int, float] = {}
         self._keys = itertools.count(1)
         self._turn = 0
+
+    def wake(self) -> None:
+        """Have every taker look; the caller holds the lock."""
+        self.version += 1
+        self.woken.notify_all()
+        for bell in self.bells:
+            bell.ring()
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Take all of `messages` in, or none and raise BrokerRejected."""
         levels = [check_placeable(message) for message in messages]
         with self.lock:
             self._insert(messages, levels)
-            self.woken.notify_all()
+            self.wake()
 
     def _insert(self, messages: Iterable[Message], levels: Iterable[int]) -> None:
         now = self.clock.wall()
@@ -206,7 +219,9 @@ class MemoryStore:
                 self.results.write(settlement.records)
                 self._insert(settlement.follow_ups, its_levels)
             deliveries = self._claim(holder, then_take) if then_take is not None else []
-            self.woken.notify_all()
+            # A node hears its own rings too: none for acks, which give no taker anything.
+            if any(one.follow_ups or isinstance(one.verdict, Release) for one in settlements):
+                self.wake()
         return Settled(tuple(stale), tuple(deliveries))
 
     def _conclude(self, holder: Holder, receipt: Receipt, settlement: Settlement) -> bool:
@@ -258,7 +273,7 @@ class MemoryStore:
             del self.claimed[held.key]
             self.place(held, None)
         if back:
-            self.woken.notify_all()
+            self.wake()
         return len(back)
 
     def expire_flags(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from celeriac.model.message import DeadLetter, Depth, Waiting
 from celeriac.stores.memory import Buried, Flag, Held, MemoryStore
+from celeriac.stores.memory_bells import MemoryBell
 
 
 def depth(store: MemoryStore, queues: Sequence[str]) -> list[Depth]:
@@ -91,7 +92,7 @@ def revive(store: MemoryStore, ids: Sequence[str], parked_tasks: Sequence[str]) 
             one.crashes = 0
             store.results.forget_failure(one.message.id)
             store.place(one, None)
-        store.woken.notify_all()
+        store.wake()
         return len(held)
 
 
@@ -113,7 +114,7 @@ def pause(store: MemoryStore, queue: str, paused: bool) -> None:
     """Stop or resume deliveries from a queue, known or not."""
     with store.lock:
         store.line(queue).paused = paused
-        store.woken.notify_all()
+        store.wake()
 
 
 def cancel(store: MemoryStore, ids: Sequence[str], keep_s: float) -> None:
@@ -123,3 +124,41 @@ def cancel(store: MemoryStore, ids: Sequence[str], keep_s: float) -> None:
         until_at = store.clock.wall() + keep_s
         for task_id in ids:
             store.flags[task_id] = Flag(until_at, keep_s)
+
+
+def listen(store: MemoryStore, queues: Sequence[str]) -> MemoryBell:
+    """A bell for these queues."""
+    bell = MemoryBell(queues)
+    with store.lock:
+        store.bells.add(bell)
+    return bell
+
+
+def unlisten(store: MemoryStore, bell: MemoryBell) -> None:
+    """Give a bell up."""
+    with store.lock:
+        store.bells.discard(bell)
+        bell.close()
+
+
+def ring(store: MemoryStore, queue: str) -> None:
+    """Have those look that wait for this queue."""
+    with store.lock:
+        store.woken.notify_all()
+        for bell in store.bells:
+            if queue in bell.queues:
+                bell.ring()
+
+
+def next_due_at(store: MemoryStore, queues: Sequence[str]) -> float | None:
+    """When the next delayed message of these queues becomes due."""
+    with store.lock:
+        lines = [store.lines.get(name) for name in queues]
+        return min((one.delayed[0][0] for one in lines if one is not None and one.delayed), default=None)
+
+
+def version(store: MemoryStore) -> int:
+    """Grows whenever a taker could find something new; what ended leases held has come back before."""
+    with store.lock:
+        store.return_expired()
+        return store.version
