@@ -28,12 +28,12 @@ from celeriac.current import (
 from celeriac.loading import Discovery, resolved_routes, zone_of
 from celeriac.model.context import Context
 from celeriac.model.errors import ImproperlyConfigured
-from celeriac.model.message import Message, Record
+from celeriac.model.message import Record
 from celeriac.model.ports import Backend, Broker
 from celeriac.model.run import Runnable
 from celeriac.registry import TaskRegistry
 from celeriac.result import AsyncResult as Result
-from celeriac.sending import check_size, send_by_name
+from celeriac.sending import send_by_name
 from celeriac.settings import Settings
 from celeriac.settings_source import read_source, resolve
 from celeriac.stores_of import make_backend, make_broker
@@ -42,7 +42,7 @@ from celeriac.task import Task as BaseTask
 from celeriac.task_class import check_task_options, task_class
 from celeriac.wire.records import Meta, decode_record
 from celeriac.worker.config import WorkerConfig
-from celeriac.worker.sender import PublishRetries, Sender
+from celeriac.worker.sender import Sender
 from celeriac.worker.watcher import Watcher
 from celeriac.worker_options import worker_config
 
@@ -100,6 +100,7 @@ class Celeriac:
         self._tasks = TaskRegistry()
         self._discoveries: list[Discovery] = []
         self._router: tuple[int, Router] | None = None
+        self._accepted: tuple[int, frozenset[str]] = (-1, frozenset())
         self.sender = Sender(self._make_open_broker)
         self.watcher = Watcher(self.make_backend)
         if set_as_current:
@@ -275,12 +276,6 @@ class Celeriac:
         """Send a task by name, without its code; options as for `Task.apply_async`. Arguments are not checked."""
         return send_by_name(self, name, args, kwargs, options)
 
-    def send_message(self, message: Message, retries: PublishRetries, body_bytes_max: int | None = None) -> None:
-        """Hand an encoded message to the sender. Raises EncodeError if its body is over the limit."""
-        if body_bytes_max is not None:
-            check_size(message, body_bytes_max)
-        self.sender.send(message, retries)
-
     def batch(self) -> AbstractContextManager[None]:
         """``with app.batch():`` sends at its end all that was sent inside, as one; nothing if the block raises."""
         return self.sender.batch()
@@ -313,8 +308,13 @@ class Celeriac:
 
     def decode_result(self, record: Record) -> Meta:
         """The meaning of a record, within `result_accept_content`."""
-        accept = self.conf["result_accept_content"]
-        return decode_record(record, frozenset(self.conf["accept_content"] if accept is None else accept))
+        version, accept = self._accepted
+        if version != self.conf.version:
+            conf = self.conf
+            listed = conf["result_accept_content"]
+            accept = frozenset(conf["accept_content"] if listed is None else listed)
+            self._accepted = (conf.version, accept)
+        return decode_record(record, accept)
 
     def store_state(self, task_id: str, state: str, meta: Any, request: Context | None = None) -> None:
         """Write a state of the user's. Raises BackendUnavailable, EncodeError."""

@@ -27,7 +27,6 @@ from celeriac.model.ids import new_id
 from celeriac.model.ports import Serializer
 from celeriac.model.run import Outcome
 from celeriac.result import EagerResult
-from celeriac.sending import check_size
 from celeriac.settled import Settled
 from celeriac.wire.protocol2 import decode_request, encode_call
 from celeriac.wire.records import Meta, RecordHead, encode_failure, encode_success
@@ -76,10 +75,7 @@ def run_eagerly(
 def _passed_through(task: Task[Any, Any], call: Call) -> RequestFields:
     """What a worker would read of this call."""
     conf = task.app.conf
-    message = encode_call(call)
-    if conf["task_body_bytes_max"] is not None:
-        check_size(message, conf["task_body_bytes_max"])
-    return decode_request(message, frozenset(conf["accept_content"]))
+    return decode_request(encode_call(call), frozenset(conf["accept_content"]))
 
 
 def _run_once(task: Task[Any, Any], settled: Settled, fields: RequestFields) -> tuple[Run, Outcome]:

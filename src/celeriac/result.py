@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from celeriac.current import get_current_app
 from celeriac.model import states
-from celeriac.model.context import get_worker_run
+from celeriac.model.context import get_current_run, get_worker_run
 from celeriac.model.errors import TaskRevokedError, TimeoutError  # noqa: A004 - Celery's public name
 from celeriac.model.message import Record
 from celeriac.wire.records import Meta
+from celeriac.worker.sender import current_batch
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -99,11 +100,12 @@ class AsyncResult(Generic[R_co]):
         """
         if self._ignored:
             return None  # type: ignore[return-value]
-        if disable_sync_subtasks:
+        if disable_sync_subtasks and get_current_run() is not None:
             assert_will_not_block()
         meta = self._final or self._wait(timeout, interval, on_message, on_interval)
-        self._keep(meta)
-        if propagate:
+        if meta.status == states.SUCCESS:
+            self._final = meta
+        elif propagate:
             self._throw(meta, PROPAGATE_STATES)
         if callback is not None:
             callback(self.id, meta.result)
@@ -119,16 +121,16 @@ class AsyncResult(Generic[R_co]):
         on_message: Callable[[Any], object] | None,
         on_interval: Callable[[], object] | None,
     ) -> Meta:
-        app = self.app
-        if app.sender.is_unsent(self.id):
+        app = self._app or self.app
+        if current_batch() is not None and app.sender.is_unsent(self.id):
             raise RuntimeError(
                 f"task {self.id} has not been sent: its batch ends with the `with` block; call get() after it"
             )
 
-        def tell(record: Record) -> None:
-            if on_message is not None:
-                on_message(_as_dict(app.decode_result(record)))
-
+        tell: Callable[[Record], object] | None = None
+        if on_message is not None:
+            told = on_message
+            tell = lambda record: told(_as_dict(app.decode_result(record)))  # noqa: E731 - most callers want none
         record = app.watcher.wait(self.id, timeout_s, tell, on_interval, interval_s)
         if record is None:
             shown = f"{self._name}[{self.id}]" if self._name else self.id

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from celeriac.core.prepare import SendDefaults, check_options
+from celeriac.core.options import check_options
+from celeriac.core.prepare import SendDefaults
 from celeriac.model.policy import TaskPolicy
+from celeriac.model.ports import Serializer
+from celeriac.task_options import TaskOptions
+from celeriac.wire.serializers import serializer_named
 from celeriac.worker.sender import NO_RETRIES, PublishRetries, publish_retries
 
 if TYPE_CHECKING:
@@ -54,7 +58,14 @@ class Settled(Struct, frozen=True):
     send: SendDefaults
     policy: TaskPolicy
     retries: PublishRetries
-    always_eager: bool
+    serializer: Serializer
+    """That of a call without options."""
+    always_eager: bool = False
+    names_shadow: bool = False
+    """True if the task's class has a `shadow_name` of its own."""
+    trail: bool = True
+    from_settings: Mapping[str, Any] = {}
+    """What the task's attributes are where nobody set them."""
 
 
 def own_option(task: Task[Any, Any], name: str) -> Any:
@@ -67,18 +78,31 @@ def own_option(task: Task[Any, Any], name: str) -> Any:
 
 def settle(task: Task[Any, Any], app: Celeriac) -> Settled:
     """Settle one task. Raises TypeError and ValueError naming an option of the task that is wrong."""
-    send = settle_send(app, task.name, task)
-    conf = app.conf
+    return _settle(app, task.name, task)
+
+
+def settle_by_name(app: Celeriac, name: str) -> Settled:
+    """Settle the sending of a task by its name; one registered here lends its options."""
+    task = app.tasks.get(name)
+    return _settle(app, name, None) if task is None else structs.replace(task.settled(), always_eager=False)
+
+
+def _settle(app: Celeriac, name: str, task: Task[Any, Any] | None) -> Settled:
+    send = _settle_send(app, name, task)
     return Settled(
         version=app.version(),
         send=send,
-        policy=_policy(task, app),
-        retries=settle_retries(app),
-        always_eager=bool(conf["task_always_eager"]),
+        policy=TaskPolicy(name) if task is None else _policy(task, app),
+        retries=_settle_retries(app),
+        serializer=serializer_named(send.options["serializer"]),
+        always_eager=task is not None and bool(app.conf["task_always_eager"]),
+        names_shadow=task is not None and type(task).shadow_name is not TaskOptions.shadow_name,
+        trail=task is None or task.trail,
+        from_settings={attribute: app.conf[setting] for attribute, setting in FROM_SETTINGS.items()},
     )
 
 
-def settle_send(app: Celeriac, name: str, task: Task[Any, Any] | None) -> SendDefaults:
+def _settle_send(app: Celeriac, name: str, task: Task[Any, Any] | None) -> SendDefaults:
     """What is the same for every call of the task `name`; `task` is None when this process does not know it."""
     conf = app.conf
     own = {key: own_option(task, key) for key in _TASK_CALL_OPTIONS} if task is not None else {}
@@ -105,7 +129,7 @@ def settle_send(app: Celeriac, name: str, task: Task[Any, Any] | None) -> SendDe
     )
 
 
-def settle_retries(app: Celeriac) -> PublishRetries:
+def _settle_retries(app: Celeriac) -> PublishRetries:
     """How sends are repeated while the broker is unavailable."""
     conf = app.conf
     if not conf["task_publish_retry"]:

@@ -14,8 +14,7 @@ from datetime import datetime
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
 
-from celeriac.core.arguments import ArgumentCheck
-from celeriac.core.prepare import prepare, prepare_again
+from celeriac.core.prepare import ArgumentCheck, prepare, prepare_again
 from celeriac.core.retry import Attempt, Backoff, GiveUp, automatic_delay_s, decide_retry, retries_automatically
 from celeriac.model.context import Context, Run, context_for, enter_run, get_current_run, get_worker_run, leave_run
 from celeriac.model.errors import EncodeError, Reject, Retry
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_SENDER_OPTIONS = ("retry", "retry_policy")
-"""Call options that say how to publish, not what."""
 
 
 class Task(TaskOptions, Generic[P, R]):
@@ -73,15 +69,19 @@ class Task(TaskOptions, Generic[P, R]):
 
     def settled(self) -> Settled:
         """The options of this task as they hold now. Raises TypeError or ValueError for a wrong one."""
-        settled = self._settled
-        if settled is None or settled.version != self.app.version():
-            settled = self._settled = settle(self, self.app)
+        settled, app = self._settled, self.app
+        if settled is None or settled.version != app.conf.version + app.sender.generation:
+            settled = settle(self, app)
+            object.__setattr__(self, "_settled", settled)
         return settled
 
     @property
     def policy(self) -> TaskPolicy:
         """What a worker decides by."""
-        return self.settled().policy
+        settled, app = self._settled, self.app
+        if settled is None or settled.version != app.conf.version + app.sender.generation:
+            settled = self.settled()
+        return settled.policy
 
     # calling
 
@@ -134,35 +134,16 @@ class Task(TaskOptions, Generic[P, R]):
             raise TypeError(f"kwargs of {self.name} must be a mapping, not {kwargs!r}")
         if self._checks_arguments:
             self._check_arguments(args, kwargs)
-        settled = self.settled()
+        app, settled = self.app, self._settled
+        if settled is None or settled.version != app.conf.version + app.sender.generation:
+            settled = self.settled()
         if task_id is not None or link or link_error or shadow:
             options.update(task_id=task_id, link=link, link_error=link_error, shadow=shadow)
-        if type(self).shadow_name is not Task.shadow_name and not shadow:
+        if settled.names_shadow and not shadow:
             options["shadow"] = self.shadow_name(args, kwargs, options)
         if settled.always_eager:
             return self.apply(args, kwargs, **options)
-        return self._send(settled, args, kwargs, options)
-
-    def _send(
-        self, settled: Settled, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
-    ) -> AsyncResult[R]:
-        app, defaults = self.app, settled.send
-        parent = get_worker_run()
-        if not defaults.router.is_static:
-            options = {**defaults.router.route(self.name, args, kwargs, options, self), **options}
-        call = prepare(defaults, args, kwargs, options, None if parent is None else parent.context, time.time(), new_id)
-        message = encode_call(call)
-        retries = settled.retries
-        if options and not options.keys().isdisjoint(_SENDER_OPTIONS):
-            retries = retries_of(options, retries)
-        app.send_message(message, retries, defaults.body_bytes_max)
-        ignored = call.ignore_result
-        result: AsyncResult[R] = AsyncResult(
-            call.id, app=app, task_name=self.name, ignored=settled.policy.ignore_result if ignored is None else ignored
-        )
-        if parent is not None and self.trail and options.get("add_to_parent", True):
-            parent.context.children.append(result)
-        return result
+        return send_call(app, settled, args, kwargs, options, self)
 
     def apply(
         self,
@@ -355,10 +336,12 @@ class Task(TaskOptions, Generic[P, R]):
         return result
 
     def __getattr__(self, name: str) -> Any:
-        setting = FROM_SETTINGS.get(name)
-        if setting is None:
+        if name not in FROM_SETTINGS:
             raise AttributeError(f"task {self.__dict__.get('name') or type(self).__name__} has no attribute {name!r}")
-        return self.app.conf[setting]
+        settled, app = self._settled, self.app
+        if settled is None or settled.version != app.conf.version + app.sender.generation:
+            settled = self.settled()
+        return settled.from_settings[name]
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -372,6 +355,40 @@ class Task(TaskOptions, Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<@task: {self.name} of {self.app.main or 'celeriac'}>"
+
+
+def send_call(
+    app: Celeriac,
+    settled: Settled,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any],
+    task: Task[Any, Any] | None,
+) -> AsyncResult[Any]:
+    """Prepare, encode and send one call; return its handle. `task` is None when only the name is known here."""
+    defaults, parent = settled.send, None
+    if get_current_run() is not None:
+        run = get_worker_run()
+        parent = None if run is None else run.context
+    if not defaults.router.is_static:
+        options = {**defaults.router.route(defaults.task, args, kwargs, options, task), **options}
+    call = prepare(defaults, args, kwargs, options, parent, time.time(), new_id)
+    serializer = settled.serializer
+    message = encode_call(call, serializer if call.serializer == serializer.name else None)
+    retries, bytes_max = settled.retries, defaults.body_bytes_max
+    if bytes_max is not None and len(message.body) > bytes_max:
+        raise EncodeError(
+            f"the arguments of {call.task} are {len(message.body)} bytes encoded, over the limit of {bytes_max} "
+            "(setting task_body_bytes_max): store large data elsewhere and pass its address, or raise the limit"
+        )
+    if options and ("retry" in options or "retry_policy" in options):
+        retries = retries_of(options, retries)
+    app.sender.send(message, retries)
+    ignored = settled.policy.ignore_result if call.ignore_result is None else call.ignore_result
+    result: AsyncResult[Any] = AsyncResult(call.id, None, call.task, app, None, ignored)
+    if parent is not None and settled.trail and options.get("add_to_parent", True):
+        parent.children.append(result)
+    return result
 
 
 def _raise_original(exc: BaseException | None, current: BaseException | None) -> NoReturn:

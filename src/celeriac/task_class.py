@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from celeriac.core.options import TASK_OPTIONS
-from celeriac.core.prepare import check_name
+from celeriac.core.options import TASK_OPTIONS, check_name
 from celeriac.task import Task
 
 _WITHOUT_EFFECT = frozenset({"app", "filter", "lazy", "shared"})

@@ -49,18 +49,19 @@ def worker_config(
     count = _first(concurrency, conf["worker_concurrency"], os.cpu_count() or 1)
     if count < 1:
         raise ImproperlyConfigured(f"worker_concurrency {count}: at least 1 slot is needed")
+    policy = EnginePolicy(
+        children=1 if chosen_pool == "solo" else count,
+        pool_kills=chosen_pool == "prefork",
+        time_limit_s=_first(time_limit, conf.seconds("task_time_limit")),
+        soft_time_limit_s=_first(soft_time_limit, conf.seconds("task_soft_time_limit")),
+        prefetch_multiplier=_first(prefetch_multiplier, conf["worker_prefetch_multiplier"]),
+        task_unknown=conf["task_unknown"],
+        crash_limit=conf["task_crash_limit"],
+    )
     fields: dict[str, Any] = {
         "hostname": hostname or f"celery@{socket.gethostname()}",
         "queues": _queues(router, queues, exclude_queues),
-        "policy": EnginePolicy(
-            children=1 if chosen_pool == "solo" else count,
-            pool_kills=chosen_pool == "prefork",
-            time_limit_s=_first(time_limit, conf.seconds("task_time_limit")),
-            soft_time_limit_s=_first(soft_time_limit, conf.seconds("task_soft_time_limit")),
-            prefetch_multiplier=_first(prefetch_multiplier, conf["worker_prefetch_multiplier"]),
-            task_unknown=conf["task_unknown"],
-            crash_limit=conf["task_crash_limit"],
-        ),
+        "policy": policy,
         "results": result_policy(conf),
         "pool": chosen_pool,
         "start": start or conf["worker_start"],
@@ -70,12 +71,7 @@ def worker_config(
         "tasks_per_child_max": _first(max_tasks_per_child, conf["worker_max_tasks_per_child"]) or None,
         "memory_per_child_max_kib": _first(max_memory_per_child, conf["worker_max_memory_per_child"]) or None,
         "logfile": logfile,
-        "log_format": conf["worker_log_format"],
-        "task_log_format": conf["worker_task_log_format"],
-        "redirect_stdouts": bool(conf["worker_redirect_stdouts"]),
-        "redirect_stdouts_level": str(conf["worker_redirect_stdouts_level"]),
-        "log_color": conf["worker_log_color"],
-        "log_json": bool(_first(log_json, conf["worker_log_json"])),
+        **_log_fields(conf, log_json),
     }
     if loglevel is not None:
         fields["loglevel"] = loglevel
@@ -83,6 +79,17 @@ def worker_config(
     if unknown:
         raise TypeError(f"worker_config() has no option {min(unknown)!r}")
     return WorkerConfig(**{**fields, **others})
+
+
+def _log_fields(conf: Settings, as_json: bool | None) -> dict[str, Any]:
+    return {
+        "log_format": conf["worker_log_format"],
+        "task_log_format": conf["worker_task_log_format"],
+        "redirect_stdouts": bool(conf["worker_redirect_stdouts"]),
+        "redirect_stdouts_level": str(conf["worker_redirect_stdouts_level"]),
+        "log_color": conf["worker_log_color"],
+        "log_json": bool(_first(as_json, conf["worker_log_json"])),
+    }
 
 
 def result_policy(conf: Settings) -> ResultPolicy:

@@ -1,8 +1,13 @@
-"""Names of options, and which known name an unknown one was most likely meant to be."""
+"""Options of calls and tasks: which there are, what their values may be, and which known name an unknown one was most
+likely meant to be. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from celeriac.model.errors import UnknownOption
 
 CALL_OPTIONS: frozenset[str] = frozenset(
     {
@@ -112,6 +117,65 @@ TASK_OPTIONS: frozenset[str] = frozenset(
 """What the task decorator knows. Every other name becomes an attribute of the task."""
 
 
+_COUNTDOWN_S_MIN = -(2**31)
+"""Below the 32-bit minimum a countdown is a bug of the caller, as Celery has it."""
+
+_CLEARABLE = frozenset({"expires"})
+"""Options for which an explicit None is an answer; elsewhere None means "not said"."""
+
+_PROPERTIES = frozenset({"delivery_mode", "mandatory", "immediate", "user_id", "message_id", "correlation_id"})
+"""Call options that travel as properties of the message, for brokers that know them."""
+
+_NOT_YET = ("link", "link_error", "chain", "chord")
+"""What needs workflows, which this version does not have."""
+
+
+def merge_options(base: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` over `base`; names and values checked."""
+    chosen = dict(base)
+    if options.get("routing_key") is not None and options.get("queue") is None:
+        chosen.pop("queue", None)  # the caller's address wins over the task's
+    for name, value in options.items():
+        if name not in CALL_OPTIONS:
+            check_name(name, CALL_OPTIONS, "call option")
+        if value is not None:
+            check = _CHECKS.get(name)
+            if check is not None:
+                check(name, value)
+            chosen[name] = value
+        elif name in _CLEARABLE:
+            chosen.pop(name, None)
+    if chosen.get("eta") is not None and chosen.get("countdown"):
+        if options.get("eta") is not None and options.get("countdown"):
+            raise TypeError("eta and countdown are both given; give one of them")
+        chosen.pop("countdown" if options.get("eta") is not None else "eta")
+    return chosen
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Check values of call options that come from elsewhere than a call. Raises like `prepare`."""
+    for name, value in options.items():
+        check = _CHECKS.get(name)
+        if check is not None and value is not None:
+            check(name, value)
+
+
+def check_name(name: str, known: frozenset[str], what: str) -> None:
+    """Raise UnknownOption if `name` is not in `known` but so close to one of them that it must be a typo."""
+    if name not in known:
+        meant = nearest(name, known)
+        if meant is not None:
+            raise UnknownOption(f"unknown {what} {name!r}: did you mean {meant!r}?")
+
+
+def properties_of(chosen: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those of the settled options that are properties of the message."""
+    return {name: value for name, value in chosen.items() if name in _PROPERTIES or name not in _KNOWN}
+
+
+_KNOWN = CALL_OPTIONS | {"retries"}
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` is most likely a typo of, or None when it is close to none.
 
@@ -146,3 +210,82 @@ def _slips(one: str, other: str) -> int:
             new.append(cost)
         before, row = row, new
     return row[-1]
+
+
+# checks of single options
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value  # noqa: PLR0124 - NaN
+
+
+def _check_countdown(name: str, value: Any) -> None:
+    if not _is_number(value):
+        raise TypeError(f"{name}={value!r} is not a number of seconds")
+    if value < _COUNTDOWN_S_MIN:
+        raise ValueError(f"{name}={value!r} is below {_COUNTDOWN_S_MIN} seconds; give None to start at once")
+
+
+def _check_eta(name: str, value: Any) -> None:
+    if not isinstance(value, datetime):
+        raise TypeError(f"{name}={value!r} is not a datetime; for seconds from now use countdown")
+
+
+def _check_expires(name: str, value: Any) -> None:
+    if not _is_number(value) and not isinstance(value, (datetime, timedelta)):
+        raise TypeError(f"{name}={value!r} is neither a number of seconds nor a datetime")
+
+
+def _check_priority(name: str, value: Any) -> None:
+    if isinstance(value, str):
+        if value not in {"low", "normal", "high"}:
+            raise ValueError(f"{name}={value!r} is none of 'low', 'normal', 'high'")
+    elif not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} is neither a whole number from 0 to 9 nor 'low', 'normal' or 'high'")
+    elif not 0 <= value <= 9:
+        raise ValueError(f"{name}={value} is out of 0 to 9; names mean the same on every broker: low, normal, high")
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name}={value!r} is not text")
+
+
+def _check_mapping(name: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}={value!r} is not a mapping")
+
+
+def _check_limit(name: str, value: Any) -> None:
+    if not _is_number(value):
+        raise TypeError(f"{name}={value!r} is not a number of seconds")
+    if value <= 0:
+        raise ValueError(f"{name}={value!r} must be more than 0 seconds; None means no limit")
+
+
+def _refuse(name: str, value: Any) -> None:
+    if value:
+        raise NotImplementedError(f"{name}: workflows come in a later version; send the next task from within this one")
+
+
+_CHECKS: Mapping[str, Callable[[str, Any], None]] = {
+    "countdown": _check_countdown,
+    "eta": _check_eta,
+    "expires": _check_expires,
+    "priority": _check_priority,
+    "task_id": _check_text,
+    "serializer": _check_text,
+    "compression": _check_text,
+    "shadow": _check_text,
+    "argsrepr": _check_text,
+    "kwargsrepr": _check_text,
+    "reply_to": _check_text,
+    "root_id": _check_text,
+    "parent_id": _check_text,
+    "group_id": _check_text,
+    "headers": _check_mapping,
+    "retry_policy": _check_mapping,
+    "time_limit": _check_limit,
+    "soft_time_limit": _check_limit,
+    **dict.fromkeys(_NOT_YET, _refuse),
+}

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
+from types import CodeType
 from typing import Any
 
 from msgspec import Struct, structs
 
-from celeriac.core.options import CALL_OPTIONS, nearest
+from celeriac.core.options import merge_options, properties_of
 from celeriac.core.route import Router
 from celeriac.model.call import Call, RequestFields
 from celeriac.model.context import Context
-from celeriac.model.errors import CeleriacWarning, UnknownOption
+from celeriac.model.errors import CeleriacWarning
 from celeriac.model.message import Priority
 
-_COUNTDOWN_S_MIN = -(2**31)
-"""Below the 32-bit minimum a countdown is a bug of the caller, as Celery has it."""
-
-_CLEARABLE = frozenset({"expires"})
-"""Options for which an explicit None is an answer; elsewhere None means "not said"."""
-
-_PROPERTIES = frozenset({"delivery_mode", "mandatory", "immediate", "user_id", "message_id", "correlation_id"})
-"""Call options that travel as properties of the message, for brokers that know them."""
-
-_NOT_YET = ("link", "link_error", "chain", "chord")
-"""What needs workflows, which this version does not have."""
+_NONE: Mapping[str, Any] = {}
 
 
 class SendDefaults(Struct, frozen=True):
@@ -62,13 +54,11 @@ def prepare(
     """
     chosen: Mapping[str, Any]
     if options:
-        chosen = _merge(defaults.options, options)
-        queue = defaults.router.queue_of(chosen)
-        properties = _properties(chosen)
+        chosen = merge_options(defaults.options, options)
+        queue, properties = defaults.router.queue_of(chosen), properties_of(chosen)
     else:
         chosen, queue, properties = defaults.options, defaults.queue, _NONE
     get = chosen.get
-    call_id = get("task_id") or new_id()
     priority: Priority = get("priority")
     root_id, parent_id = get("root_id"), get("parent_id")
     if parent is not None:
@@ -76,14 +66,13 @@ def prepare(
         root_id = root_id or parent.root_id or parent.id
         if priority is None and defaults.inherit_priority:
             priority = (parent.delivery_info or _NONE).get("priority")
-    eta, expires = get("eta"), get("expires")
-    countdown = get("countdown")
+    eta, expires, countdown = get("eta"), get("expires"), get("countdown")
     if countdown or eta is not None:
         eta = _eta(countdown, eta, now, defaults.zone)
     if expires is not None:
         expires = _expires(expires, now, defaults.zone)
     return Call(
-        id=call_id,
+        id=get("task_id") or new_id(),
         task=defaults.task,
         queue=queue,
         args=args,
@@ -106,59 +95,10 @@ def prepare(
         origin=defaults.origin,
         ignore_result=get("ignore_result"),
         replaced_task_nesting=get("replaced_task_nesting", 0),
-        stamped_headers=get("stamped_headers"),
         headers=get("headers", _NONE),
         reply_to=get("reply_to", defaults.reply_to),
         properties=properties,
     )
-
-
-_NONE: Mapping[str, Any] = {}
-
-
-def _merge(base: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` over `base`; names and values checked."""
-    chosen = dict(base)
-    if options.get("routing_key") is not None and options.get("queue") is None:
-        chosen.pop("queue", None)  # the caller's address wins over the task's
-    for name, value in options.items():
-        if name not in CALL_OPTIONS:
-            check_name(name, CALL_OPTIONS, "call option")
-        if value is not None:
-            check = _CHECKS.get(name)
-            if check is not None:
-                check(name, value)
-            chosen[name] = value
-        elif name in _CLEARABLE:
-            chosen.pop(name, None)
-    if chosen.get("eta") is not None and chosen.get("countdown"):
-        if options.get("eta") is not None and options.get("countdown"):
-            raise TypeError("eta and countdown are both given; give one of them")
-        chosen.pop("countdown" if options.get("eta") is not None else "eta")
-    return chosen
-
-
-def check_options(options: Mapping[str, Any]) -> None:
-    """Check values of call options that come from elsewhere than a call. Raises like `prepare`."""
-    for name, value in options.items():
-        check = _CHECKS.get(name)
-        if check is not None and value is not None:
-            check(name, value)
-
-
-def check_name(name: str, known: frozenset[str], what: str) -> None:
-    """Raise UnknownOption if `name` is not in `known` but so close to one of them that it must be a typo."""
-    if name not in known:
-        meant = nearest(name, known)
-        if meant is not None:
-            raise UnknownOption(f"unknown {what} {name!r}: did you mean {meant!r}?")
-
-
-def _properties(chosen: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: value for name, value in chosen.items() if name in _PROPERTIES or name not in _KNOWN}
-
-
-_KNOWN = CALL_OPTIONS | {"retries"}
 
 
 def _eta(countdown: float | None, eta: datetime | None, now: float, zone: tzinfo) -> datetime:
@@ -192,85 +132,6 @@ def _after(now: float, seconds: float, name: str) -> datetime:
         return datetime.fromtimestamp(now, timezone.utc) + timedelta(seconds=seconds)
     except (OverflowError, ValueError):
         raise ValueError(f"{name}={seconds!r} seconds lies beyond the year 9999") from None
-
-
-# checks of single options
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value  # noqa: PLR0124 - NaN
-
-
-def _check_countdown(name: str, value: Any) -> None:
-    if not _is_number(value):
-        raise TypeError(f"{name}={value!r} is not a number of seconds")
-    if value < _COUNTDOWN_S_MIN:
-        raise ValueError(f"{name}={value!r} is below {_COUNTDOWN_S_MIN} seconds; give None to start at once")
-
-
-def _check_eta(name: str, value: Any) -> None:
-    if not isinstance(value, datetime):
-        raise TypeError(f"{name}={value!r} is not a datetime; for seconds from now use countdown")
-
-
-def _check_expires(name: str, value: Any) -> None:
-    if not _is_number(value) and not isinstance(value, (datetime, timedelta)):
-        raise TypeError(f"{name}={value!r} is neither a number of seconds nor a datetime")
-
-
-def _check_priority(name: str, value: Any) -> None:
-    if isinstance(value, str):
-        if value not in {"low", "normal", "high"}:
-            raise ValueError(f"{name}={value!r} is none of 'low', 'normal', 'high'")
-    elif not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{name}={value!r} is neither a whole number from 0 to 9 nor 'low', 'normal' or 'high'")
-    elif not 0 <= value <= 9:
-        raise ValueError(f"{name}={value} is out of 0 to 9; names mean the same on every broker: low, normal, high")
-
-
-def _check_text(name: str, value: Any) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"{name}={value!r} is not text")
-
-
-def _check_mapping(name: str, value: Any) -> None:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{name}={value!r} is not a mapping")
-
-
-def _check_limit(name: str, value: Any) -> None:
-    if not _is_number(value):
-        raise TypeError(f"{name}={value!r} is not a number of seconds")
-    if value <= 0:
-        raise ValueError(f"{name}={value!r} must be more than 0 seconds; None means no limit")
-
-
-def _refuse(name: str, value: Any) -> None:
-    if value:
-        raise NotImplementedError(f"{name}: workflows come in a later version; send the next task from within this one")
-
-
-_CHECKS: Mapping[str, Callable[[str, Any], None]] = {
-    "countdown": _check_countdown,
-    "eta": _check_eta,
-    "expires": _check_expires,
-    "priority": _check_priority,
-    "task_id": _check_text,
-    "serializer": _check_text,
-    "compression": _check_text,
-    "shadow": _check_text,
-    "argsrepr": _check_text,
-    "kwargsrepr": _check_text,
-    "reply_to": _check_text,
-    "root_id": _check_text,
-    "parent_id": _check_text,
-    "group_id": _check_text,
-    "headers": _check_mapping,
-    "retry_policy": _check_mapping,
-    "time_limit": _check_limit,
-    "soft_time_limit": _check_limit,
-    **dict.fromkeys(_NOT_YET, _refuse),
-}
 
 
 def prepare_again(
@@ -319,3 +180,59 @@ def prepare_again(
         chain=fields.chain,
         chord=fields.chord,
     )
+
+
+class ArgumentCheck:
+    """The signature of one task's function.
+
+    :param function: what the worker will call
+    :param name: the task's name, for errors
+    :param skip_first: True if the first parameter is the task itself
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, skip_first: bool = False) -> None:
+        self._function = function
+        self._name = name
+        self._skip = int(skip_first)
+        self._signature: inspect.Signature | None = None
+        code: CodeType | None = getattr(function, "__code__", None)
+        is_plain = not hasattr(function, "__wrapped__") and not hasattr(function, "__signature__")
+        self._is_plain = False
+        if code is not None and is_plain and not code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+            defaults = getattr(function, "__defaults__", None) or ()
+            only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+            self._names: tuple[str, ...] = code.co_varnames[self._skip : code.co_argcount]
+            self._required = code.co_argcount - len(defaults) - self._skip
+            self._is_plain = self._required >= 0 and not only and not code.co_posonlyargcount
+
+    def __call__(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Return if the function can be called so. Raises TypeError that names the task and what is wrong."""
+        if self._is_plain:
+            given = len(args)
+            if not kwargs:
+                if self._required <= given <= len(self._names):
+                    return
+            elif given <= len(self._names) and self._names_fit(given, kwargs):
+                return
+        self._check_fully(args, kwargs)
+
+    def _names_fit(self, given: int, kwargs: Mapping[str, Any]) -> bool:
+        free = self._names[given:]
+        return all(name in free for name in kwargs) and all(
+            name in kwargs for name in self._names[given : self._required]
+        )
+
+    def _check_fully(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        signature = self._signature
+        if signature is None:
+            try:
+                signature = inspect.signature(self._function)
+            except (TypeError, ValueError):  # built-in or compiled: there is nothing to check against
+                return
+            if self._skip:
+                signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+            self._signature = signature
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as exc:
+            raise TypeError(f"{self._name}{signature}: {exc}") from None

@@ -73,6 +73,9 @@ class Batch:
 
 _batch: ContextVar[Batch | None] = ContextVar("celeriac_batch", default=None)
 
+current_batch: Callable[[], Batch | None] = _batch.get
+"""The innermost batch that the caller is in, of whatever sender."""
+
 
 class Sender:
     """Publishes messages of one app in this process.
@@ -110,12 +113,16 @@ class Sender:
 
         Raises BrokerUnavailable when the broker stayed unavailable, BrokerRejected, BrokerMisconfigured.
         """
-        batch = self._current_batch() if _batch.get() is not None else None
-        if batch is None:
-            self._publish([message], retries)
-        else:
-            batch.messages.append(message)
-            batch.retries = retries
+        if current_batch() is not None:
+            batch = self._current_batch()
+            if batch is not None:
+                batch.messages.append(message)
+                batch.retries = retries
+                return
+        try:
+            (self._broker or self.broker()).publish((message,))
+        except retries.errors as exc:
+            self._publish_again([message], retries, exc)
 
     def is_unsent(self, task_id: str) -> bool:
         """True if the caller is inside a batch that still holds this task."""
@@ -135,8 +142,12 @@ class Sender:
             yield
         finally:
             _batch.reset(token)
-        if batch.messages:
-            self._publish(batch.messages, batch.retries)
+        if not batch.messages:
+            return
+        try:
+            self.broker().publish(batch.messages)
+        except batch.retries.errors as exc:
+            self._publish_again(batch.messages, batch.retries, exc)
 
     def close(self) -> None:
         """Close the broker; the next send opens one anew."""
@@ -151,12 +162,6 @@ class Sender:
         while batch is not None and batch.sender is not self:
             batch = batch.outer
         return batch
-
-    def _publish(self, messages: list[Message], retries: PublishRetries) -> None:
-        try:
-            (self._broker or self.broker()).publish(messages)
-        except retries.errors as exc:
-            self._publish_again(messages, retries, exc)
 
     def _publish_again(self, messages: list[Message], retries: PublishRetries, error: BaseException) -> None:
         began_at = time.monotonic()

@@ -77,7 +77,7 @@ class Watcher:
         self,
         task_id: str,
         timeout_s: float | None,
-        on_record: Callable[[Record], None] | None = None,
+        on_record: Callable[[Record], object] | None = None,
         on_interval: Callable[[], object] | None = None,
         interval_s: float = _POLL_S_MAX,
     ) -> Record | None:
@@ -85,7 +85,7 @@ class Watcher:
 
         `on_record` is told each new record on the way, `on_interval` is called about every `interval_s`.
         """
-        backend = self.backend()
+        backend = self._backend if self._is_open and self._backend is not None else self.backend()
         waiter = backend if isinstance(backend, Waiter) else None
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         step_s = _WAIT_S_MAX if on_interval is None else max(_POLL_S_MIN, interval_s)
