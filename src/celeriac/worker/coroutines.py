@@ -16,11 +16,11 @@ _CLEANUP_S = 1.0
 
 
 class CoroutineRunner:
-    """Runs a coroutine to its end. The loop is made at the first one and kept, so that what a task opens on
-    it (connection pools) serves the next task too. A forked copy makes a loop of its own.
+    """Runs a coroutine to its end. The main thread's loop is made at the first one and kept, so that what a
+    task opens on it (connection pools) serves the next task too. A forked copy makes a loop of its own.
 
-    Called by a thread whose own loop is running (a task run eagerly in async code), it runs the coroutine on
-    another thread and waits for it."""
+    Any other thread (a task run eagerly in a server) has a loop for each coroutine. A thread whose own loop is
+    running (eagerly in async code) waits while another thread runs the coroutine."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -34,6 +34,8 @@ class CoroutineRunner:
 
         if _is_in_loop():
             return _run_beside(coroutine)
+        if threading.current_thread() is not threading.main_thread():
+            return asyncio.run(coroutine)
         loop = self._loop_of_this_process()
         task = loop.create_task(coroutine)
         self._broken_by = None
@@ -109,17 +111,16 @@ def _is_in_loop() -> bool:
 
 def _run_beside(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run the coroutine on a thread and a loop of its own, in the caller's context, and wait for its end."""
-    runner = CoroutineRunner()
+    import asyncio  # see CoroutineRunner.__call__
+
     ends: list[Any] = []
     errors: list[BaseException] = []
 
     def target() -> None:
         try:
-            ends.append(runner(coroutine))
+            ends.append(asyncio.run(coroutine))
         except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
             errors.append(error)
-        finally:
-            runner.close()
 
     context = contextvars.copy_context()
     thread = threading.Thread(target=context.run, args=(target,), name="coroutine", daemon=True)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -107,6 +109,19 @@ def test_inside_a_running_loop_errors_come_back_too(runner):
 
     with pytest.raises(ValueError, match="no"):
         asyncio.run(main())
+
+
+def test_many_threads_may_run_coroutines_at_once(runner):
+    barrier = threading.Barrier(4)
+
+    async def body(number):
+        barrier.wait(10)
+        await asyncio.sleep(0)
+        return number
+
+    with ThreadPoolExecutor(4) as threads:
+        ends = [threads.submit(runner, body(number)) for number in range(4)]
+        assert [end.result(10) for end in ends] == [0, 1, 2, 3]
 
 
 def test_closing_twice_and_using_it_again_works(runner):
