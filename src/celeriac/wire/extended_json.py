@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time
 from decimal import Decimal
+from functools import partial
 from json import encoder as json_encoder
 from typing import Any
 
@@ -92,7 +93,7 @@ def _make_encoder() -> Callable[[Any], Iterable[str]]:
         plain = json.JSONEncoder(default=_default, check_circular=False)
         return lambda value: [plain.encode(value)]
     encode = make(None, _default, escape, None, ": ", ", ", False, False, True)  # the C signature
-    return lambda value: encode(value, 0)
+    return partial(encode, _current_indent_level=0)
 
 
 _encode_chunks = _make_encoder()

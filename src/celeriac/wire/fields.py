@@ -13,7 +13,6 @@ from typing import Annotated, Any, Union
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from celeriac.model.call import Signature
 from celeriac.model.errors import DecodeError, EncodeError
 from celeriac.wire.extended_json import decode, encode_text
 
@@ -157,22 +156,15 @@ def _stamps(value: Any) -> Mapping[str, Any] | None:
     raise DecodeError("header 'stamps' is not a mapping")
 
 
-def signatures(links: Mapping[str, Any], name: str) -> Sequence[Signature] | None:
-    """The signatures under `name`. Raises DecodeError if they are none."""
-    value = links.get(name)
-    if value is None:
-        return None
-    if isinstance(value, (list, tuple)) and all(isinstance(item, dict) for item in value):
-        return value
-    raise DecodeError(f"{name!r} in the body is not a list of signatures")
-
-
-def signature(links: Mapping[str, Any], name: str) -> Signature | None:
-    """The one signature under `name`. Raises DecodeError if it is none."""
-    value = links.get(name)
-    if value is None or isinstance(value, dict):
-        return value
-    raise DecodeError(f"{name!r} in the body is not a signature")
+def check_links(links: Mapping[str, Any]) -> None:
+    """Raise DecodeError unless the links in a body are signatures, each of its kind or null."""
+    for name in ("callbacks", "errbacks", "chain"):
+        value = links.get(name)
+        if value is not None and not (isinstance(value, (list, tuple)) and all(isinstance(one, dict) for one in value)):
+            raise DecodeError(f"{name!r} in the body is not a list of signatures")
+    chord = links.get("chord")
+    if chord is not None and not isinstance(chord, dict):
+        raise DecodeError("'chord' in the body is not a signature")
 
 
 def encode_mapping(name: str, mapping: Mapping[str, Any]) -> bytes:

@@ -12,11 +12,10 @@ from celeriac.model.ports import Serializer
 from celeriac.wire.compression import compress
 from celeriac.wire.fields import (
     HeaderFields,
+    check_links,
     decode_mapping,
     encode_mapping,
     patient_fields,
-    signature,
-    signatures,
 )
 from celeriac.wire.serializers import ACCEPT_DEFAULT, by_content_type, load_body, serializer_named
 from celeriac.wire.times import aware, moment_of, parse_iso, posix_of
@@ -94,6 +93,7 @@ def decode_request(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -
         raise DecodeError(f"args are a {type(args).__name__}, not a list")
     if kwargs is not None and not isinstance(kwargs, dict):
         raise DecodeError(f"kwargs are a {type(kwargs).__name__}, not a mapping")
+    check_links(body)
     return RequestFields(
         id=fields.id or message.id,
         task=fields.task or "",
@@ -116,9 +116,9 @@ def decode_request(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -
         shadow=fields.shadow,
         ignore_result=fields.ignore_result,
         reply_to=message.reply_to,
-        callbacks=signatures(body, "callbacks"),
-        errbacks=signatures(body, "errbacks"),
-        chord=signature(body, "chord"),
+        callbacks=body.get("callbacks"),
+        errbacks=body.get("errbacks"),
+        chord=body.get("chord"),
         properties=decode_mapping("properties", message.properties),
         protocol=1,
     )

@@ -13,26 +13,28 @@ from celeriac.model.errors import DecodeError, EncodeError
 from celeriac.model.message import Head, Message
 from celeriac.model.ports import Serializer
 from celeriac.wire import protocol1
-from celeriac.wire.compression import compress
-from celeriac.wire.extended_json import TYPE_MARK, encode_text
+from celeriac.wire.compression import compress, decompress
+from celeriac.wire.extended_json import TYPE_MARK, decode, encode_text
 from celeriac.wire.fields import (
     NOT_CUSTOM_HEADERS,
     HeaderFields,
+    check_links,
     decode_mapping,
     encode_mapping,
     patient_fields,
-    signature,
-    signatures,
 )
 from celeriac.wire.saferepr import saferepr
-from celeriac.wire.serializers import ACCEPT_DEFAULT, JSON, load_body, serializer_named
+from celeriac.wire.serializers import ACCEPT_DEFAULT, JSON, SERIALIZERS, load_body, serializer_named
 from celeriac.wire.times import aware, moment_of, posix_of
 
 _NO_LINKS = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 """The end of a JSON body whose call has no callbacks, as Celery writes it."""
+_PLAIN_PARTS = [list, dict, dict]
 _OURS_ALONE = frozenset({"task", "id", "compression"})
 """Headers that the caller's own cannot replace: with others there, the message could not be read."""
 _BODY_PARTS = ("args", "kwargs", "links")
+
+_LISTS = (tuple, list)
 
 _encode_fields = msgspec.json.Encoder().encode
 _decode_fields = msgspec.json.Decoder(HeaderFields).decode
@@ -44,9 +46,17 @@ def encode_call(call: Call, serializer: Serializer | None = None) -> Message:
     Raises EncodeError naming the argument at fault, an unknown serializer, or an unknown compression.
     """
     if serializer is None:
-        serializer = serializer_named(call.serializer)
-    body = _encode_body(call, serializer)
+        serializer = SERIALIZERS.get(call.serializer) or serializer_named(call.serializer)
     compression = None
+    args, kwargs = call.args, call.kwargs
+    linked = call.callbacks is not None or call.errbacks is not None or call.chain is not None
+    if serializer is JSON and not linked and call.chord is None and type(args) in _LISTS and type(kwargs) is dict:
+        try:
+            body = encode_text((args, kwargs)).encode("ascii")[:-1] + _NO_LINKS
+        except EncodeError as exc:
+            raise _named(exc) from exc.__cause__
+    else:
+        body = _encode_body(call, serializer)
     if call.compression:
         body, compression = compress(body, call.compression)
     eta = call.eta
@@ -103,13 +113,10 @@ def _encode_headers(call: Call, compression: str | None) -> bytes:
 
 
 def _encode_body(call: Call, serializer: Serializer) -> bytes:
-    """The serialized ``[args, kwargs, links]``."""
+    """The serialized ``[args, kwargs, links]``, of any kind of call."""
     args = call.args if isinstance(call.args, (list, tuple)) else tuple(call.args)
     kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
     try:
-        linked = call.callbacks is not None or call.errbacks is not None or call.chain is not None
-        if serializer is JSON and not linked and call.chord is None:
-            return encode_text((args, kwargs)).encode("ascii")[:-1] + _NO_LINKS
         links = {
             "callbacks": call.callbacks,
             "errbacks": call.errbacks,
@@ -177,13 +184,18 @@ def decode_request(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -
     if fields.task is None:
         return protocol1.decode_request(message, accept)
     compression = fields.compression or None
-    body = load_body(message.body, message.content_type, message.content_encoding, compression, accept)
+    if message.content_type == JSON.content_type and "json" in accept and message.content_encoding == "utf-8":
+        body: Any = decode(message.body if compression is None else decompress(message.body, compression))
+    else:
+        body = load_body(message.body, message.content_type, message.content_encoding, compression, accept)
     if isinstance(body, dict):
         if "args" not in body:
             raise DecodeError("body is a mapping without 'args'; protocol 2 wants [args, kwargs, links]")
         fields = _hybrid(fields, body)
         body = [body.get("args"), body.get("kwargs"), body]
-    args, kwargs, links = _body_parts(body)
+    if type(body) is not list or len(body) != len(_BODY_PARTS) or [*map(type, body)] != _PLAIN_PARTS:
+        body = _body_parts(body)
+    args, kwargs, links = body
     return _request(message, fields, custom, args, kwargs, links)
 
 
@@ -196,6 +208,10 @@ def _request(
     links: Mapping[str, Any],
 ) -> RequestFields:
     limits = fields.timelimit or (None, None)
+    callbacks, errbacks = links.get("callbacks"), links.get("errbacks")
+    chain, chord = links.get("chain"), links.get("chord")
+    if not (callbacks is None and errbacks is None and chain is None and chord is None):
+        check_links(links)
     return RequestFields(
         id=fields.id or _id_of(message),
         task=fields.task or "",
@@ -225,10 +241,10 @@ def _request(
         stamps=fields.stamps or {},
         headers=custom,
         reply_to=message.reply_to,
-        callbacks=signatures(links, "callbacks"),
-        errbacks=signatures(links, "errbacks"),
-        chain=signatures(links, "chain"),
-        chord=signature(links, "chord"),
+        callbacks=callbacks,
+        errbacks=errbacks,
+        chain=chain,
+        chord=chord,
         properties=decode_mapping("properties", message.properties) if message.properties else {},
         lang=fields.lang or "",
     )

@@ -16,7 +16,7 @@ from celeriac.model.ports import Serializer
 from celeriac.model.states import EXCEPTION_STATES, FAILURE, READY_STATES, RETRY, SUCCESS
 from celeriac.wire.compression import compress, decompress
 from celeriac.wire.exceptions import exception_from, exception_record, portable
-from celeriac.wire.extended_json import encode_text
+from celeriac.wire.extended_json import decode, encode_text
 from celeriac.wire.saferepr import saferepr
 from celeriac.wire.serializers import ACCEPT_DEFAULT, JSON, load_body
 
@@ -75,7 +75,9 @@ class Meta(Struct, frozen=True, gc=False, kw_only=True):
 def encode_success(head: RecordHead, result: Any, done_at: float) -> Record:
     """The final record of a run that returned `result`. Raises EncodeError if it cannot be encoded."""
     if head.serializer is JSON and head.extended is None and not head.children:
-        payload = _compressed(_render_success(head, result, done_at), head.compression)
+        payload = _render_success(head, result, done_at)
+        if head.compression:
+            payload = _compressed(payload, head.compression)
         return Record(head.task_id, SUCCESS, payload, head.expires_s, head.reply_to)
     return _record(head, SUCCESS, result, None, done_at)
 
@@ -128,14 +130,8 @@ def _compressed(payload: bytes, method: str | None) -> bytes:
 
 
 def _plain(payload: bytes) -> bytes:
-    if not payload.startswith(_COMPRESSED_MARK):
-        return payload
     method, _, data = payload[len(_COMPRESSED_MARK) :].partition(b"\0")
     return decompress(data, method.decode("ascii", "replace"))
-
-
-def _iso(done_at: float) -> str:
-    return datetime.fromtimestamp(done_at, timezone.utc).isoformat()
 
 
 def _render_success(head: RecordHead, result: Any, done_at: float) -> bytes:
@@ -148,12 +144,14 @@ def _render_success(head: RecordHead, result: Any, done_at: float) -> bytes:
     children = "null" if head.children is None else "[]"
     return (
         f'{{"status": "SUCCESS", "result": {encode_text(result)}, "traceback": null, "children": {children}, '
-        f'"date_done": "{_iso(done_at)}", {tail}"task_id": {escape(head.task_id)}}}'
+        f'"date_done": "{datetime.fromtimestamp(done_at, timezone.utc).isoformat()}", {tail}"task_id": {escape(head.task_id)}}}'
     ).encode("ascii")
 
 
 def _record(head: RecordHead, state: str, result: Any, traceback: str | None, done_at: float | None) -> Record:
-    done = _iso(done_at) if done_at is not None and state in READY_STATES else None
+    done = None
+    if done_at is not None and state in READY_STATES:
+        done = datetime.fromtimestamp(done_at, timezone.utc).isoformat()
     meta: dict[str, Any] = {
         "status": state,
         "result": result,
@@ -189,7 +187,13 @@ def _extended(extended: Extended) -> dict[str, Any]:
 
 def decode_record(record: Record, accept: Collection[str] = ACCEPT_DEFAULT) -> Meta:
     """The meaning of a record. Raises DecodeError, ContentDisallowed, SecurityError."""
-    meta = load_body(_plain(record.payload), record.content_type, "binary", None, accept)
+    payload = record.payload
+    if payload.startswith(_COMPRESSED_MARK):
+        payload = _plain(payload)
+    if record.content_type == JSON.content_type and "json" in accept:
+        meta = decode(payload)
+    else:
+        meta = load_body(payload, record.content_type, "binary", None, accept)
     if not isinstance(meta, dict):
         raise DecodeError(f"a result record is a {type(meta).__name__}, not a mapping")
     status = meta.get("status")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 CHARS_MAX = 1024
@@ -21,8 +21,20 @@ _SIZED_ITEMS_MAX = 256
 
 def saferepr(value: Any, chars_max: int = CHARS_MAX, depth_max: int = DEPTH_MAX) -> str:
     """`repr(value)`, cut at about `chars_max` characters and `depth_max` levels. Never raises an Exception."""
-    if _is_small(value):
-        return repr(value)
+    cls = type(value)
+    if chars_max == CHARS_MAX and (cls is tuple or cls is list or cls is dict) and len(value) <= _FAST_ITEMS_MAX:
+        for item in (*value, *value.values()) if cls is dict else value:
+            kind = type(item)
+            if kind is int:
+                if not -(1 << 63) < item < 1 << 63:
+                    break
+            elif kind is str:
+                if len(item) > _FAST_CHARS_MAX:
+                    break
+            elif kind is not float and kind is not bool and item is not None:
+                break
+        else:
+            return repr(value)  # short, flat and plain: shown at once
     pieces: list[str] = []
     room = chars_max
     for piece in _pieces(value, depth_max, chars_max):
@@ -33,32 +45,6 @@ def saferepr(value: Any, chars_max: int = CHARS_MAX, depth_max: int = DEPTH_MAX)
         room -= len(piece)
         pieces.append(piece)
     return "".join(pieces)
-
-
-def _is_small(value: Any) -> bool:
-    """True for a short flat container of plain values, which `repr` shows at once."""
-    cls = type(value)
-    if cls is dict:
-        items: Iterable[Any] = value.values()
-        if not all(type(key) is str and len(key) < _FAST_CHARS_MAX for key in value) or len(value) > _FAST_ITEMS_MAX:
-            return False
-    elif cls is tuple or cls is list:
-        if len(value) > _FAST_ITEMS_MAX:
-            return False
-        items = value
-    else:
-        return False
-    for item in items:
-        kind = type(item)
-        if kind is int:
-            if not -(1 << 63) < item < 1 << 63:
-                return False
-        elif kind is str:
-            if len(item) > _FAST_CHARS_MAX:
-                return False
-        elif kind is not float and kind is not bool and item is not None:
-            return False
-    return True
 
 
 _BRACKETS: dict[Any, tuple[str, str]] = {
