@@ -82,6 +82,19 @@ class System:
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer
 
+    def delayed(self) -> int:
+        """How many delayed messages lie in the store, asked of the command line."""
+        done = subprocess.run(
+            [self.python, "-m", "celeriac", "-A", "bench.tasks", "queues", "--json"],
+            cwd=self.folder,
+            env=self.env(),
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_S,
+            check=True,
+        )
+        return sum(int(queue["delayed"]) for queue in json.loads(done.stdout))
+
     @contextlib.contextmanager
     def worker(self) -> Iterator[subprocess.Popen[bytes]]:
         """A worker with one child, as long as the block lasts."""
