@@ -9,6 +9,7 @@ to end. Everything else that a body raises, whatever its base, is an outcome.
 
 from __future__ import annotations
 
+import builtins
 import traceback
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import CoroutineType, TracebackType
@@ -29,6 +30,11 @@ _LINKS_MAX = 100
 """So many causes and contexts of an exception are released; chains are rarely longer than ten."""
 
 _ENDS_PROCESS = (MemoryError, SystemExit, KeyboardInterrupt)
+
+_GROUPS: tuple[type[BaseException], ...] = tuple(
+    value for name, value in vars(builtins).items() if name == "BaseExceptionGroup"
+)
+"""Exception groups, where the interpreter has them (3.11 and newer)."""
 
 HookFailed = Callable[[str, BaseException], None]
 """Told the hook's name and what it raised; the outcome stands."""
@@ -180,7 +186,9 @@ def release(error: BaseException | None) -> None:
             continue
         seen.add(id(link))
         traceback.clear_frames(link.__traceback__)
-        link.__traceback__ = None
+        # Not by assignment: a class may forbid that (a frozen dataclass does).
+        BaseException.with_traceback(link, None)
         waiting += (link.__cause__, link.__context__)
+        waiting += getattr(link, "exceptions", ()) if isinstance(link, _GROUPS) else ()
         if isinstance(link, Retry) and isinstance(link.exc, BaseException):
             waiting.append(link.exc)

@@ -28,12 +28,12 @@ from celeriac.model.call import RequestFields
 from celeriac.model.clock import SystemClock
 from celeriac.model.context import Place, Run, context_of, enter_run, leave_run
 from celeriac.model.errors import CeleriacError, DecodeError, EncodeError, Reject, UnpickleableExceptionWrapper
-from celeriac.model.message import Ack, Bury, Message, Record, Release, Verdict
+from celeriac.model.message import Ack, Bury, Head, Message, Record, Release, Verdict
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.ports import Clock
 from celeriac.model.run import ExceptionInfo, Outcome, Performed, ResultPolicy, Runnable
 from celeriac.wire.exceptions import name_of, text_of
-from celeriac.wire.protocol2 import decode_request, encode_call
+from celeriac.wire.protocol2 import decode_head, decode_request, encode_call
 from celeriac.wire.records import Extended, RecordHead, encode_failure, encode_state, encode_success
 from celeriac.wire.serializers import serializer_named
 from celeriac.worker import task_log
@@ -99,6 +99,8 @@ def perform(
     except DecodeError as error:
         return _unreadable(tasks, message, env, error, conclude)
     task = tasks.get(fields.task)
+    if task is None and conclude is not None:
+        return Performed(conclude.state, _ACK, 0.0, _bare_records(message, env, exception_of(conclude), conclude.state))
     if task is None:
         return Performed(states.REJECTED, Bury(f"task {fields.task!r} is not registered here", parked=True))
     policy = task.policy
@@ -347,13 +349,26 @@ def _unreadable(
 ) -> Performed:
     """A message whose body cannot be decoded: no run, no hooks; a dead letter, and FAILURE for those who wait."""
     task = tasks.get(message.task)
-    fields = RequestFields(id=message.id, task=message.task, queue=message.queue, reply_to=message.reply_to)
-    policy = TaskPolicy(message.task) if task is None else task.policy
     state, cause = (states.FAILURE, error) if conclude is None else (conclude.state, exception_of(conclude))
-    if policy.ignore_result and not policy.store_errors_even_if_ignored:
-        records: tuple[Record, ...] = ()
-    else:
-        head = RecordHead(message.id, expires_s=env.results.expires_s, reply_to=fields.reply_to)
-        records = (encode_failure(head, cause, None, env.clock.wall(), state),)
+    records = _bare_records(message, env, cause, state, None if task is None else task.policy)
     task_log.message_unreadable(message.id, message.task, error)
     return Performed(state, Bury(f"cannot be decoded: {_reason(error)}"), 0.0, records)
+
+
+def _bare_records(
+    message: Message, env: Env, error: BaseException, state: str, policy: TaskPolicy | None = None
+) -> tuple[Record, ...]:
+    """The record of an error, as far as headers alone tell whether and for whom it is wanted."""
+    try:
+        head = decode_head(message, env.accept)
+    except DecodeError:
+        head = Head(message.id, message.task)
+    ignored = head.ignore_result
+    if ignored is None:
+        ignored = policy is not None and policy.ignore_result
+    if ignored and not (policy is not None and policy.store_errors_even_if_ignored):
+        return ()
+    record_head = RecordHead(
+        head.id, head.group, head.parent_id, expires_s=env.results.expires_s, reply_to=message.reply_to
+    )
+    return (encode_failure(record_head, error, None, env.clock.wall(), state),)

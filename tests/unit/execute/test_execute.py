@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import builtins
+import dataclasses
 import gc
 import sys
 import weakref
@@ -280,6 +282,30 @@ def test_released_exceptions_hold_nothing_of_the_body():
         assert [ref() for ref in held] == [None, None]
     finally:
         gc.enable()
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    code: int
+
+
+def test_exceptions_that_forbid_assignment_are_released_too():
+    _, outcome = outcome_of(raising(FrozenError(3)))
+    release(outcome.raised)
+    assert outcome.error.__traceback__ is None
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="exception groups came with Python 3.11")
+def test_the_members_of_an_exception_group_are_released_too():
+    def body():
+        try:
+            raise ValueError("member")
+        except ValueError as error:
+            raise vars(builtins)["ExceptionGroup"]("group", [error]) from None
+
+    _, outcome = outcome_of(body)
+    release(outcome.raised)
+    assert outcome.error.exceptions[0].__traceback__ is None
 
 
 def test_releasing_a_circle_of_exceptions_ends():

@@ -282,6 +282,15 @@ def test_a_body_that_cannot_be_decoded_is_a_dead_letter_and_a_failure():
     assert isinstance(decode_record(performed.records[0]).result, DecodeError)
 
 
+def test_a_body_that_cannot_be_decoded_leaves_no_record_if_results_are_ignored():
+    message = msgspec.structs.replace(message_of(ignore_result=True), body=b"?")
+    assert perform({"sample": SampleTask(None)}, message, env_of()).records == ()
+    message = msgspec.structs.replace(message_of(), body=b"?")
+    assert perform({"sample": SampleTask(None, ignore_result=True)}, message, env_of()).records == ()
+    options = {"ignore_result": True, "store_errors_even_if_ignored": True}
+    assert len(perform({"sample": SampleTask(None, **options)}, message, env_of()).records) == 1
+
+
 def test_content_that_is_not_accepted_is_never_decoded():
     message = msgspec.structs.replace(message_of(), content_type="application/x-python-serialize", body=b"junk")
     performed = perform({"sample": SampleTask(lambda: 1)}, message, env_of())
@@ -326,6 +335,11 @@ def test_concluding_an_ignored_task_leaves_no_record():
     final = Final("FAILURE", "WorkerLostError", ("x",))
     performed = perform({"sample": SampleTask(None)}, message_of(ignore_result=True), env_of(), conclude=final)
     assert performed.records == ()
+
+
+def test_concluding_an_unknown_task_records_why_it_ended():
+    performed = perform({}, message_of(), env_of(), conclude=Final("FAILURE", "WorkerLostError", ("x",)))
+    assert isinstance(decode_record(performed.records[0]).result, WorkerLostError)
 
 
 def test_concluding_what_cannot_be_decoded_records_why_it_ended():
