@@ -6,10 +6,12 @@ closed or broken output loses the line, not the work.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from logging.handlers import WatchedFileHandler
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -17,7 +19,7 @@ from msgspec import Struct
 
 from celeriac.model.errors import ImproperlyConfigured
 from celeriac.worker.log_format import FORMAT, TASK_FORMAT, ColorFormatter, JsonFormatter, TaskFormatter
-from celeriac.worker.redirect import RedirectedStream
+from celeriac.worker.redirect import RedirectedStream, stream_behind
 
 PACKAGE_LOGGER = "celeriac"
 TASK_LOGGER = "celeriac.task"
@@ -138,6 +140,14 @@ else:
 class _Terminal(_Stream):
     """Writes to a stream that may go away."""
 
+    def close(self) -> None:
+        """Release the stream if it is our own copy."""
+        stream = self.stream
+        super().close()
+        if isinstance(stream, _OwnStream):
+            with suppress(OSError):
+                stream.close()
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         _handle_error(self.stream)
 
@@ -149,13 +159,16 @@ class _LogFile(WatchedFileHandler):
         _handle_error(self.stream)
 
 
+class _OwnStream(io.TextIOWrapper):
+    """A stream on a descriptor that belongs to us."""
+
+
 def _own_stderr() -> TextIO:
     """A descriptor of our own for the standard error, so that a task that closes its one does not close ours."""
-    stderr = sys.stderr
-    if isinstance(stderr, RedirectedStream):
-        stderr = stderr.original
+    stderr = stream_behind(sys.stderr)
     try:
-        return os.fdopen(os.dup(stderr.fileno()), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+        raw = io.BufferedWriter(io.FileIO(os.dup(stderr.fileno()), "w"))
+        return _OwnStream(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
     except (OSError, ValueError, AttributeError):  # no descriptor: captured, or none at all
         return stderr
 
@@ -253,6 +266,4 @@ def _set(target: Any, name: str, value: object) -> None:
 def _redirect(level: int) -> None:
     logger = logging.getLogger(REDIRECT_LOGGER)
     for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        original = stream.original if isinstance(stream, RedirectedStream) else stream
-        _set(sys, name, RedirectedStream(logger, level, original))
+        _set(sys, name, RedirectedStream(logger, level, stream_behind(getattr(sys, name))))

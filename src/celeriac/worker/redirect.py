@@ -102,3 +102,8 @@ class RedirectedStream(io.TextIOBase):
                 self._logger.log(self._level, "%s", line, extra={"action": "task.printed"})
         finally:
             pending.logging = False
+
+
+def stream_behind(stream: TextIO) -> TextIO:
+    """The real stream where `stream` is redirected to the log: for what is no log line, such as a banner."""
+    return stream.original if isinstance(stream, RedirectedStream) else stream

@@ -14,7 +14,7 @@ from celeriac.model.errors import ImproperlyConfigured
 from celeriac.utils.log import TaskFormatter, get_logger, get_task_logger
 from celeriac.worker.log_format import ColorFormatter, JsonFormatter
 from celeriac.worker.logs import LogOptions, file_name_of, level_of, setup_logs, wants_color
-from celeriac.worker.redirect import RedirectedStream
+from celeriac.worker.redirect import RedirectedStream, stream_behind
 from unit.execute.sample import SampleTask
 
 
@@ -282,6 +282,18 @@ def test_printing_never_fails_because_of_the_log(redirected):
         print("one", file=stream)
     finally:
         logger.removeHandler(handler)
+
+
+def test_the_stream_behind_is_at_hand(redirected):
+    stream, behind = redirected
+    assert stream_behind(stream) is behind
+    assert stream_behind(behind) is behind
+
+
+def test_setting_up_again_and_again_leaves_no_descriptor_open():
+    code = SET_UP.replace("setup_logs(", "for _ in range(20): setup_logs(") + "print(len(os.listdir('/proc/self/fd')))"
+    done = run_python(code, capture_output=True)
+    assert int(done.stderr) < 10
 
 
 def run_python(code, **options):
