@@ -250,6 +250,49 @@ def test_ids_by_the_thousand_pass_through_a_pipe(celeriac: Program, folder: Path
     assert "2 ids are no dead letter's" in missing.stderr
 
 
+def test_a_worker_purges_first_when_told_so(celeriac: Program, worker: Any, eventually: Any, folder: Path):
+    old = celeriac("-A", "proj", "call", "proj.add", "-a", "[1, 1]").stdout.strip()
+    worker("-c", "1", "--purge")
+    eventually(lambda: "1 message" in log_of(folder), within_s=20, what="the banner tells what was purged")
+    assert celeriac("-A", "proj", "call", "proj.add", "-a", "[2, 2]", "--wait", "25").stdout.endswith("\n4\n")
+    assert celeriac("-A", "proj", "result", old).returncode == 75
+
+
+def test_children_started_anew_have_the_modules_and_settings_of_the_command_line(
+    celeriac: Program, worker: Any, folder: Path
+):
+    (folder / "more.py").write_text(
+        "from proj import app\n@app.task\ndef limit():\n    return app.conf.task_crash_limit\n"
+    )
+    worker("-c", "1", "-I", "more", "--", "worker.start=exec", "task_crash_limit=7")
+    done = celeriac("-A", "proj", "call", "more.limit", "--wait", "25")
+    assert done.stdout.endswith("\n7\n"), done.stderr + log_of(folder)
+
+
+def test_a_module_of_tasks_that_fails_to_import_stops_the_worker_with_its_traceback(celeriac: Program, folder: Path):
+    (folder / "unwell.py").write_text("1 / 0\n")
+    for quiet in ((), ("-q",)):
+        done = celeriac("-A", "proj", *quiet, "worker", "-I", "unwell")
+        assert done.returncode == 70
+        assert "1 / 0" in done.stderr
+        assert "ZeroDivisionError" in done.stderr.splitlines()[-2]
+
+
+def test_a_reader_that_goes_away_is_no_error(folder: Path):
+    command = f"{sys.executable} -m celeriac --help | head -1"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=True,
+    )
+    assert done.stdout.startswith("Usage")
+    assert done.stderr == ""
+
+
 def test_report_shows_settings_without_their_secrets(celeriac: Program, folder: Path):
     (folder / "secretive.py").write_text(
         "from celeriac import Celeriac\n"

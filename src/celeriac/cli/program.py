@@ -99,6 +99,13 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
         ctx.exit()
 
 
+def _paint_nothing(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value or os.environ.get("NO_COLOR"):
+        ctx.color = False
+        # For what is printed after parsing, and by processes we start.
+        os.environ["NO_COLOR"] = "1"
+
+
 @click.group(
     cls=_Verbs,
     context_settings={"auto_envvar_prefix": "CELERY", "help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -133,7 +140,16 @@ def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> N
     help="Module with settings, for those that the app does not set.",
 )
 @click.option("--workdir", metavar="FOLDER", help="Change to this folder first.")
-@click.option("-C", "--no-color", is_flag=True, envvar=["CELERY_NO_COLOR"], help="No colours, on a terminal neither.")
+@click.option(
+    "-C",
+    "--no-color",
+    is_flag=True,
+    envvar=["CELERY_NO_COLOR"],
+    expose_value=False,
+    is_eager=True,
+    callback=_paint_nothing,
+    help="No colours, on a terminal neither.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No banner and no notices.")
 @click.option("--loader", hidden=True)
 @click.option("--skip-checks", is_flag=True, hidden=True)
@@ -150,11 +166,7 @@ def program(ctx: click.Context, /, **words: Any) -> None:
         _change_to(words["workdir"])
     _export(words)
     # NO_COLOR counts when it is set to anything at all (no-color.org).
-    color = False if words["no_color"] or os.environ.get("NO_COLOR") else None
-    if color is False:
-        ctx.color = False
-        # For what is printed after parsing, and by processes we start.
-        os.environ["NO_COLOR"] = "1"
+    color = False if os.environ.get("NO_COLOR") else None
     handed_in = ctx.obj
     ctx.obj = Invocation(
         app_path=words["app"] or "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from msgspec import Struct
 from rich.console import Console
@@ -12,11 +13,13 @@ from rich.text import Text
 
 from celeriac.cli.invocation import Invocation
 from celeriac.cli.letters import arguments
-from celeriac.model.message import DeadLetter, Depth, Waiting
+from celeriac.model.message import DeadLetter, Depth, Message, Waiting
 
 _MINUTE_S = 60
 _HOUR_S = 3600
 _DAY_S = 86400
+_ARGUMENTS_MAX = 80
+"""So many characters of the arguments are shown; ``--json`` has them all."""
 _PIPE_WIDTH = 160
 """Width of tables that go into a pipe or a file, where nobody can widen the window."""
 
@@ -31,7 +34,8 @@ class Page(Struct, frozen=True):
 def page(invocation: Invocation, now: float) -> Page:
     """Standard output, with colours where it is a terminal and nobody objects."""
     width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    console = Console(no_color=invocation.color is False, highlight=False, soft_wrap=False, width=width)
+    color_system: Literal["auto"] | None = None if invocation.color is False else "auto"
+    console = Console(color_system=color_system, highlight=False, width=width)
     return Page(console, now)
 
 
@@ -78,12 +82,20 @@ def show_waiting(to: Page, waiting: Sequence[Waiting]) -> None:
         message = one.message
         table.add_row(
             Text(message.id, no_wrap=True),
-            Text(f"{message.task}{arguments(message)}"),
+            Text(_call(message)),
             Text(_state(one, to.now)),
             Text("-" if message.priority is None else str(message.priority)),
             _count(one.attempt),
         )
     to.console.print(table)
+
+
+def _call(message: Message) -> str:
+    """The task with its arguments, shortened: a screen is for many."""
+    text = arguments(message)
+    if len(text) > _ARGUMENTS_MAX:
+        text = f"{text[:_ARGUMENTS_MAX]}..."
+    return f"{message.task}{text}"
 
 
 def _state(one: Waiting, now: float) -> str:
@@ -98,7 +110,7 @@ def show_letters(to: Page, letters: Iterable[DeadLetter]) -> None:
         message = letter.message
         head = Text()
         head.append(message.id, style="bold")
-        head.append(f"  {message.task}{arguments(message)}")
+        head.append(f"  {_call(message)}")
         tail = [message.queue, f"{span(to.now - letter.buried_at)} ago"]
         if letter.crashes:
             tail.append(f"{letter.crashes} crash{'' if letter.crashes == 1 else 'es'}")
