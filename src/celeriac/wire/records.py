@@ -220,5 +220,5 @@ def decode_record(record: Record, accept: Collection[str] = ACCEPT_DEFAULT) -> M
         retries=meta.get("retries"),
         queue=meta.get("queue"),
         stamped_headers=stamped,
-        stamps={name: meta[name] for name in stamped or () if isinstance(name, str) and name in meta},
+        stamps={name: meta[name] for name in stamped if isinstance(name, str) and name in meta} if stamped else {},
     )
