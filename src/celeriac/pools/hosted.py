@@ -55,8 +55,8 @@ class _Line:
 
     __slots__ = ("child", "control", "data", "out", "pid", "reader", "up")
 
-    def __init__(self, spawned: Spawned) -> None:
-        self.child = spawned.child
+    def __init__(self, child: int, spawned: Spawned) -> None:
+        self.child = child
         self.pid = spawned.pid
         self.data = spawned.data
         self.control = spawned.control
@@ -77,21 +77,30 @@ class HostedPool:
         self._marks = marks
         self.selector = selector
         self._lines: dict[int, _Line] = {}
+        self._places: dict[int, int] = {}
+        self._children: dict[int, int] = {}
         self._seen: dict[int, int] = {}
 
     def start(self, child: int) -> None:
-        """Ask for a child; `Up` follows when it has imported everything."""
-        self._marks.clear(child)
-        self.spawner.spawn(child)
+        """Ask for a child; `Up` follows when it has imported everything.
+
+        A child is known to its spawner, to the marks and in logs by its place, the lowest that is free.
+        """
+        place = next(place for place in range(self._marks.children) if place not in self._children)
+        self._places[child] = place
+        self._children[place] = child
+        self._marks.clear(place)
+        self.spawner.spawn(place)
 
     def adopt(self, spawned: Spawned) -> None:
         """Take a new child's sockets over."""
-        line = _Line(spawned)
+        child = self._children[spawned.child]
+        line = _Line(child, spawned)
         for sock in (line.data, line.control):
             sock.setblocking(False)
         line.data.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
-        self._lines[spawned.child] = line
-        self.selector.register(line.data, selectors.EVENT_READ, ("child", spawned.child))
+        self._lines[child] = line
+        self.selector.register(line.data, selectors.EVENT_READ, ("child", child))
 
     def submit(self, child: int, jobs: Sequence[JobFrame]) -> bool:
         """Hand jobs to a child; False if it is gone (`Gone` tells, or told)."""
@@ -112,17 +121,22 @@ class HostedPool:
 
     def interrupt(self, child: int, seq: int, how: Literal["soft", "hard", "terminate"], signal_name: str) -> None:
         """Break into job `seq`: softly by exception; otherwise by killing the process it has to itself."""
-        self._marks.ask_to_stop(child, seq)
+        place = self._places.get(child)
+        if place is None:
+            return
+        self._marks.ask_to_stop(place, seq)
         if how == "soft":
-            self.spawner.kill(child, SOFT_SIGNAL)
+            self.spawner.kill(place, SOFT_SIGNAL)
         elif how == "terminate":
-            self.spawner.kill(child, signal_number(signal_name))
+            self.spawner.kill(place, signal_number(signal_name))
         else:
-            self.spawner.kill(child, signal.SIGKILL)
+            self.spawner.kill(place, signal.SIGKILL)
 
     def kill(self, child: int) -> None:
         """End a child at once; `Gone` follows."""
-        self.spawner.kill(child, signal.SIGKILL)
+        place = self._places.get(child)
+        if place is not None:
+            self.spawner.kill(place, signal.SIGKILL)
 
     def writable(self, child: int) -> None:
         """There is room on this child's socket."""
@@ -149,31 +163,23 @@ class HostedPool:
 
     def gone(self, exited: Exited) -> list[PoolEvent]:
         """A child was reaped: read its last words, tell which job it was in, forget it."""
-        line = self._lines.pop(exited.child, None)
-        running, _ = self._marks.running(exited.child)
-        if line is None:
-            return [Gone(exited.child, exited.pid, 0, exited.status)]
+        place = exited.child
+        child = self._children.pop(place)
+        del self._places[child]
+        running, _ = self._marks.running(place)
+        self._marks.clear(place)
         events: list[PoolEvent] = []
-        while True:
-            try:
-                data = line.data.recv(_RECEIVE_BYTES)
-            except OSError:
-                break
-            if not data:
-                break
-            events.extend(self._decode(line, data))
-        self._stop_reading(line)
-        line.data.close()
-        line.control.close()
-        self._marks.clear(exited.child)
-        events.append(Gone(exited.child, exited.pid, running, exited.status))
+        line = self._lines.pop(child, None)
+        if line is not None:
+            events.extend(self._last_words(line))
+        events.append(Gone(child, exited.pid, running, exited.status))
         return events
 
     def begun(self) -> list[tuple[int, int, float]]:
         """(child, job, monotonic start) of each job seen in its body that was not told before."""
         news: list[tuple[int, int, float]] = []
         for child in self._lines:
-            seq, at = self._marks.running(child)
+            seq, at = self._marks.running(self._places[child])
             if seq and self._seen.get(child) != seq:
                 self._seen[child] = seq
                 news.append((child, seq, at))
@@ -191,12 +197,28 @@ class HostedPool:
             line.control.close()
         self._lines.clear()
 
+    def _last_words(self, line: _Line) -> list[PoolEvent]:
+        events: list[PoolEvent] = []
+        while True:
+            try:
+                data = line.data.recv(_RECEIVE_BYTES)
+            except OSError:
+                break
+            if not data:
+                break
+            events.extend(self._decode(line, data))
+        self._stop_reading(line)
+        line.data.close()
+        line.control.close()
+        self._seen.pop(line.child, None)
+        return events
+
     def _decode(self, line: _Line, data: bytes) -> list[PoolEvent]:
         try:
             frames: list[Any] = line.reader.feed(data)
         except DecodeError:
             # Somebody else wrote to this socket (a task that wrote to descriptors not its own).
-            self.spawner.kill(line.child, signal.SIGKILL)
+            self.kill(line.child)
             self._stop_reading(line)
             return []
         events: list[PoolEvent] = []

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from contextlib import suppress
+
 from celeriac.worker.config import WorkerConfig
 from celeriac.worker.logs import LogOptions, setup_logs
+
+log = logging.getLogger("celeriac.worker")
 
 
 def setup_logging(config: WorkerConfig, process: str, index: int = 0) -> None:
@@ -27,3 +33,12 @@ def setup_logging(config: WorkerConfig, process: str, index: int = 0) -> None:
             index=index,
         )
     )
+
+
+def greet(config: WorkerConfig) -> None:
+    """Print the banner, past the redirection of what tasks print, and log that the worker is ready."""
+    if config.banner and not config.quiet and sys.__stderr__ is not None:
+        with suppress(OSError, ValueError):
+            sys.__stderr__.write(config.banner.rstrip("\n") + "\n")
+            sys.__stderr__.flush()
+    log.info("%s ready", config.hostname, extra={"action": "ready"})

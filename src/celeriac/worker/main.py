@@ -25,7 +25,7 @@ from celeriac.pools.marks import Marks
 from celeriac.worker.child import child_main, map_marks
 from celeriac.worker.config import Home, WorkerConfig
 from celeriac.worker.exec_child import ChildSpec, exec_child
-from celeriac.worker.log_setup import setup_logging
+from celeriac.worker.log_setup import greet, setup_logging
 from celeriac.worker.node_process import EXIT_FATAL, node_main
 from celeriac.worker.process import name_process, thread_names
 from celeriac.worker.solo import run_solo
@@ -244,9 +244,7 @@ class _Supervisor:
                 self._marks_at = (os.dup(descriptors[0]), word.offset, word.size)
         elif not self._spoken:
             self._spoken = True
-            if self._config.banner and not self._config.quiet:
-                print(self._config.banner, file=sys.stderr, flush=True)  # noqa: T201 - the worker's greeting
-            log.info("%s ready", self._config.hostname, extra={"action": "ready"})
+            greet(self._config)
         for fd in descriptors:
             os.close(fd)
 

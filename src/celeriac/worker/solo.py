@@ -7,7 +7,6 @@ and the process starts itself anew.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import mmap
 import os
@@ -30,6 +29,7 @@ from celeriac.pools.marks import Marks
 from celeriac.pools.spawner import Exited, News, Signalled, Spawned
 from celeriac.worker.child import make_env, make_performer
 from celeriac.worker.config import Home, WorkerConfig
+from celeriac.worker.log_setup import greet
 from celeriac.worker.node import Node, open_patiently, revive_known
 from celeriac.worker.perform import Env
 from celeriac.worker.threads import Mailbox
@@ -131,10 +131,7 @@ def run_solo(home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) ->
     for signum in _STOP_SIGNALS:
         signal.signal(signum, lambda number, _frame: spawner.signalled(signal.Signals(number).name))
     thread.start()
-    log.info("%s ready", config.hostname, extra={"action": "ready"})
-    if config.banner and not config.quiet:
-        with contextlib.suppress(OSError):
-            print(config.banner, file=sys.stderr, flush=True)  # noqa: T201 - the worker's greeting
+    greet(config)
     env = make_env(config)
     try:
         while thread.is_alive():

@@ -1,0 +1,157 @@
+"""Tasks that misbehave harm themselves at most."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from celeriac.exceptions import EncodeError, TimeLimitExceeded, WorkerLostError
+
+from .conftest import Worker, eventually, lines
+
+Start = Callable[..., Worker]
+
+
+def works(jobs: ModuleType) -> bool:
+    """True if the worker still does its job."""
+    return bool(jobs.add.delay(20, 22).get(timeout=15) == 42)
+
+
+def test_an_exception_without_pickle_or_text_is_a_failure_like_any_other(jobs: ModuleType, start: Start) -> None:
+    start()
+    with pytest.raises(Exception, match="Unpicklable"):
+        jobs.fail_badly.delay().get(timeout=10)
+    assert works(jobs)
+
+
+def test_a_task_that_exits_is_a_lost_worker(jobs: ModuleType, start: Start) -> None:
+    start()
+    with pytest.raises(WorkerLostError, match="exit code 3"):
+        jobs.exit_with.delay(3).get(timeout=15)
+    assert works(jobs)
+
+
+def test_a_segmentation_fault_is_a_lost_worker(jobs: ModuleType, start: Start) -> None:
+    start()
+    with pytest.raises(WorkerLostError, match="SIGSEGV"):
+        jobs.crash_in_c.delay().get(timeout=15)
+    assert works(jobs)
+
+
+def test_a_task_may_close_its_stdout(jobs: ModuleType, start: Start) -> None:
+    start("-c", "1")
+    assert jobs.close_stdout.delay().get(timeout=10) == "closed"
+    assert works(jobs)
+    assert jobs.close_stdout.delay().get(timeout=10) == "closed"
+
+
+def test_a_task_that_forks_is_answered_once(jobs: ModuleType, start: Start) -> None:
+    start("-c", "1")
+    assert jobs.fork_and_return.delay().get(timeout=10) == "forked"
+    assert all(works(jobs) for _ in range(3))
+
+
+def test_a_large_result_comes_back(jobs: ModuleType, start: Start) -> None:
+    start("-c", "1")
+    size = 50_000_000
+    assert len(jobs.large.delay(size).get(timeout=30)) == size
+    assert works(jobs)
+
+
+def test_a_result_over_the_limit_fails_the_task_with_the_size(jobs: ModuleType, start: Start) -> None:
+    start("-c", "1", "--", "task_body_bytes_max=1000")
+    with pytest.raises(EncodeError, match="1000"):
+        jobs.large.delay(5000).get(timeout=10)
+    assert works(jobs)
+
+
+def test_a_soft_limit_lets_the_task_clean_up(jobs: ModuleType, start: Start) -> None:
+    start()
+    assert jobs.soft_limited.delay(30).get(timeout=10) == "cleaned up"
+
+
+def test_a_hard_limit_ends_the_task_and_the_worker_goes_on(jobs: ModuleType, start: Start) -> None:
+    start("-c", "1")
+    with pytest.raises(TimeLimitExceeded, match="0.5"):
+        jobs.hard_limited.delay(60).get(timeout=10)
+    assert works(jobs)
+
+
+def test_a_hard_limit_per_call_overrides_the_tasks(jobs: ModuleType, start: Start) -> None:
+    start("-c", "1")
+    with pytest.raises(TimeLimitExceeded, match=r"0\.3"):
+        jobs.sleep.apply_async((60,), time_limit=0.3).get(timeout=10)
+
+
+def test_a_task_that_ignores_term_is_killed_when_terminated(jobs: ModuleType, start: Start, folder: Path) -> None:
+    start("-c", "1")
+    result = jobs.ignore_term.delay(60, "trace")
+    eventually(lambda: lines(folder / "trace"))
+    result.revoke(terminate=True)
+    eventually(lambda: works(jobs))
+    assert result.state == "REVOKED"
+
+
+def test_a_corrupt_message_is_a_dead_letter_and_the_worker_goes_on(jobs: ModuleType, start: Start, folder: Path) -> None:
+    corrupt = [jobs.add.delay(1, 1) for _ in range(3)]
+    jobs.app.close()
+    with sqlite3.connect(folder / "celeriac.db") as connection:
+        rows = connection.execute("select id from message order by id").fetchall()
+        connection.execute("update message set headers = ? where id = ?", (b"{not json", rows[0][0]))
+        connection.execute("update message set body = ? where id = ?", (b"\xff\xfe", rows[1][0]))
+        connection.execute("update message set body = ? where id = ?", (b'[[1, 2], {}, "odd"', rows[2][0]))
+    connection.close()
+    start("-c", "1")
+    assert works(jobs)
+    broker = jobs.app.make_broker()
+    broker.open()
+    eventually(lambda: len(broker.dead(None, 10)) == 3)
+    assert all(letter.reason for letter in broker.dead(None, 10))
+    assert {result.state for result in corrupt} == {"FAILURE"}
+    broker.close()
+
+
+def test_an_unknown_task_waits_for_the_code_that_knows_it(jobs: ModuleType, start: Start, folder: Path) -> None:
+    result = jobs.app.send_task("jobs.later", (1,))
+    old = start("-c", "1")
+    assert works(jobs)
+    assert result.state == "PENDING"
+    broker = jobs.app.make_broker()
+    broker.open()
+    (depth,) = broker.depth(["celery"])
+    assert depth.parked == 1
+    broker.close()
+    assert old.stop() == 0
+    with (folder / "jobs.py").open("a") as file:
+        file.write("\n\n@app.task\ndef later(n):\n    return n + 1\n")
+    start("-c", "1")
+    assert result.get(timeout=10) == 2
+
+
+def test_a_module_that_fails_to_import_is_told_and_ends_the_worker(folder: Path) -> None:
+    (folder / "jobs.py").write_text("import there_is_no_such_module\n")
+    worker = Worker(folder, "-c", "1")
+    assert worker.process.wait(20) != 0
+    assert "there_is_no_such_module" in worker.output()
+
+
+def test_an_import_that_starts_threads_is_named_and_children_are_started_by_exec(
+    jobs: ModuleType, start: Start, folder: Path
+) -> None:
+    with (folder / "jobs.py").open("a") as file:
+        file.write("\n\nimport threading\nthreading.Thread(target=time.sleep, args=(600,), name='bystander', daemon=True).start()\n")
+    worker = start("-c", "1")
+    assert works(jobs)
+    assert "bystander" in worker.output()
+    assert "exec" in worker.output()
+
+
+def test_a_slow_import_starts_fine(jobs: ModuleType, start: Start, folder: Path) -> None:
+    with (folder / "jobs.py").open("a") as file:
+        file.write("\n\ntime.sleep(3)\n")
+    start("-c", "2")
+    assert works(jobs)
