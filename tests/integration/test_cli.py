@@ -322,9 +322,10 @@ def test_an_app_that_cannot_be_found_ends_with_what_to_do(celeriac: Program, fol
 
 def test_a_database_that_cannot_be_used_is_told_in_two_lines(celeriac: Program, folder: Path):
     (folder / "bad.db").write_bytes(b"this is no database" * 1000)
-    bad = celeriac("-A", "proj", "-b", "sqlite:///bad.db", "queues")
-    assert bad.returncode in {69, 78}
-    assert len(bad.stderr.strip().splitlines()) == 2
+    for verb in ("queues", "worker"):
+        bad = celeriac("-A", "proj", "-b", "sqlite:///bad.db", verb)
+        assert bad.returncode == 78
+        assert len(bad.stderr.strip().splitlines()) == 2
     nowhere = celeriac("-A", "proj", "-b", "sqlite:///no/such/folder/x.db", "queues")
     assert nowhere.returncode == 78
     unknown = celeriac("-A", "proj", "-b", "carrier-pigeon://loft", "queues")

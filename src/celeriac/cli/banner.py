@@ -54,6 +54,9 @@ class BannerFacts(Struct, frozen=True):
     backend: str | None
     """Address; None: results are disabled; the broker's: they lie beside the messages."""
     tasks: Sequence[str]
+    database: str | None = None
+    """The file that messages lie in, if they lie in one."""
+    database_is_new: bool = False
     purged: int | None = None
 
 
@@ -78,10 +81,8 @@ def _rows(config: WorkerConfig, facts: BannerFacts) -> Iterable[_Row]:
     yield _Row("broker", mask_url(facts.broker))
     if facts.durability is not None:
         yield _Row("", DURABILITY_IN_WORDS[facts.durability], is_aside=True)
-    database = database_file(facts.broker)
-    if database:
-        is_new = not os.path.exists(database)  # noqa: PTH110 - a path as text
-        yield _Row("database", f"{database} (new)" if is_new else database)
+    if facts.database:
+        yield _Row("database", f"{facts.database} (new)" if facts.database_is_new else facts.database)
     yield _Row("results", _results(facts))
     yield _Row("concurrency", f"{config.policy.children * config.policy.slots_per_child} ({config.pool})")
     yield _Row("queues", ", ".join(config.queues))

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from celeriac.cli.failure import EXIT_UNAVAILABLE, Failure, explain
-from celeriac.model.errors import CeleriacError
+from celeriac.model.errors import BackendUnavailable, BrokerUnavailable, CeleriacError
 from celeriac.model.facts import Durability
 from celeriac.model.ports import BrokerAdmin
 
@@ -102,18 +102,35 @@ class Probe:
 
 
 def _ask_here(app: Celeriac, purge: Sequence[str] | None) -> Answer:
+    """Open both stores once, so that what only a person can mend is told before a worker is there to fail of it."""
     broker = app.make_broker()
     facts = broker.facts
-    if purge is None:
-        return Answer(facts.durability, facts.shared)
-    broker.open()
+    purged = None
     try:
-        admin: object = broker
-        if not isinstance(admin, BrokerAdmin):
-            raise Failure(f"The broker {facts.name} cannot be purged from here.", "Start the worker without --purge.")
-        return Answer(facts.durability, facts.shared, sum(admin.purge(queue) for queue in purge))
+        broker.open()
+        if purge is not None:
+            purged = _purge(broker, purge)
+        _look_at_results(app)
+    except (BrokerUnavailable, BackendUnavailable):
+        # The worker waits for them; only a purge cannot.
+        if purge is not None and purged is None:
+            raise
     finally:
         broker.close()
+    return Answer(facts.durability, facts.shared, purged)
+
+
+def _purge(broker: object, queues: Sequence[str]) -> int:
+    if not isinstance(broker, BrokerAdmin):
+        raise Failure("This broker cannot be purged from here.", "Start the worker without --purge.")
+    return sum(broker.purge(queue) for queue in queues)
+
+
+def _look_at_results(app: Celeriac) -> None:
+    backend = app.make_backend()
+    if backend is not None:
+        backend.open()
+        backend.close()
 
 
 def _reply_and_end(app: Celeriac, purge: Sequence[str] | None, writer: int) -> None:

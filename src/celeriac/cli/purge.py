@@ -8,8 +8,8 @@ import click
 
 from celeriac.cli import fields
 from celeriac.cli.admin import configured_queues, opened_admin
+from celeriac.cli.confirm import confirm
 from celeriac.cli.invocation import Invocation, load_app
-from celeriac.cli.queues import confirm
 from celeriac.cli.verb import Verb
 
 _EPILOG = """

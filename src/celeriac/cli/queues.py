@@ -11,6 +11,7 @@ import click
 
 from celeriac.cli import as_data, fields
 from celeriac.cli.admin import opened_admin
+from celeriac.cli.confirm import confirm
 from celeriac.cli.failure import EXIT_FAILED, EXIT_USAGE, Failure
 from celeriac.cli.invocation import Invocation, again, load_app
 from celeriac.cli.letters import LETTERS_MAX, Selection, chosen, in_portions
@@ -222,13 +223,6 @@ def _tell(done: str, count: int, ids: Sequence[str], by_id: bool) -> int:
 
 def _letters(count: int) -> str:
     return f"{count:,} dead letter{'' if count == 1 else 's'}"
-
-
-def confirm(question: str, flag: str) -> None:
-    """Ask on a terminal; elsewhere refuse, naming the flag that stands for yes."""
-    if not sys.stdin.isatty():
-        raise Failure(f"{question} There is nobody to ask.", f"Say yes with {flag}.", EXIT_USAGE)
-    click.confirm(question, abort=True)
 
 
 @queues.command(cls=Verb)

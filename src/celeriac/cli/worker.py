@@ -14,7 +14,7 @@ from msgspec import structs
 
 from celeriac import __version__
 from celeriac.cli import fields
-from celeriac.cli.banner import BannerFacts, Look, compose
+from celeriac.cli.banner import BannerFacts, Look, compose, database_file
 from celeriac.cli.extra_settings import read_settings
 from celeriac.cli.failure import EXIT_SOFTWARE, Failure
 from celeriac.cli.find_app import here_first, users_traceback
@@ -157,6 +157,10 @@ def _run(invocation: Invocation, app: Celeriac, words: dict[str, Any]) -> int:
 
 def _banner(invocation: Invocation, app: Celeriac, config: WorkerConfig, purge: Sequence[str] | None) -> str:
     """The text, after asking the broker what it is; empties the queues of `purge`."""
+    address = broker_url(app.conf)
+    database = database_file(address)
+    # Looked at before the probe, which makes it.
+    is_new = database is not None and not Path(database).exists()
     probe = Probe(app, purge)
     try:
         # What takes longest is done while the other process asks.
@@ -170,10 +174,12 @@ def _banner(invocation: Invocation, app: Celeriac, config: WorkerConfig, purge: 
     facts = BannerFacts(
         version=__version__,
         app=_app_in_words(invocation, app),
-        broker=broker_url(app.conf),
+        broker=address,
         durability=answer.durability,
         backend=_backend_address(app),
         tasks=tasks,
+        database=database,
+        database_is_new=is_new,
         purged=answer.purged,
     )
     return compose(config, facts, Look(_is_colored(invocation)))

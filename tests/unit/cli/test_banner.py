@@ -84,10 +84,9 @@ def test_a_sqlite_broker_shows_where_its_file_is(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     assert database_file("sqlite:///a.db") == str(tmp_path / "a.db")
     assert database_file("redis://host/0") is None
-    assert "(new)" in banner(broker="sqlite:///a.db")
-    (tmp_path / "a.db").touch()
-    assert str(tmp_path / "a.db") in banner(broker="sqlite:///a.db")
-    assert "(new)" not in banner(broker="sqlite:///a.db")
+    shown = banner(broker="sqlite:///a.db", database="/srv/a.db", database_is_new=True)
+    assert "/srv/a.db (new)" in shown
+    assert "(new)" not in banner(broker="sqlite:///a.db", database="/srv/a.db")
 
 
 def test_results_beside_the_messages_are_said_to_be_so():
