@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from celeriac.model.message import Record
 from celeriac.model.ports import Backend, Waiter
 from celeriac.testing.backend_bench import BackendBench
-from celeriac.testing.store_bench import examples
+from celeriac.testing.histories import history_settings
 
 _IDS = ("a", "b", "c", "d")
-_STEPS = 30
+_STEPS = 20
 _records = st.lists(
     st.builds(
         Record,
@@ -96,11 +95,5 @@ class Histories(BackendBench):
         machine = type("Machine", (BackendMachine,), {"bench": self})
         run_state_machine_as_test(
             machine,
-            settings=settings(
-                max_examples=examples(),
-                stateful_step_count=_STEPS,
-                deadline=None,
-                database=None,
-                suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much),
-            ),
+            settings=history_settings(_STEPS, same=self.same_histories),
         )

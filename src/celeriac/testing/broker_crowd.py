@@ -86,11 +86,13 @@ class Crowds(BrokerBench):
     def _consume(self, ledger: _Ledger) -> None:
         claim = Claim(("q",), 8)
         deliveries: Sequence[Delivery] = ()
+        rounds = 0
         while not ledger.complete.is_set():
             if not deliveries:
                 deliveries = self.broker.take(claim.queues, claim.limit, 0.1)
             ledger.taken(deliveries)
-            settled = self.broker.settle(ledger.settling(deliveries), claim)
+            rounds += 1
+            settled = self.broker.settle(ledger.settling(deliveries), claim if rounds % 2 else None)
             if settled.stale:
                 ledger.faults.append(f"lost while held: {settled.stale}")
             deliveries = settled.deliveries

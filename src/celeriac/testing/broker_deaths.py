@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from celeriac.model.message import Ack, Delivery, Settlement
 from celeriac.model.ports import Nodes
+from celeriac.pools.marks import RECORD_BYTES
 from celeriac.testing.broker_bench import LONG_LEASE_S, PROMPT_S, SHORT_LEASE_S, BrokerBench, ids_of
-from celeriac.testing.client_program import MARK_BYTES
 from celeriac.testing.clients import Client, scale, wait_until
 
 _RETURN_S = 2.0
@@ -94,7 +94,7 @@ class Deaths(BrokerBench):
     def test_the_death_of_a_known_holder_is_seen_at_once_and_counts_only_what_ran(self) -> None:
         self.needs(isinstance(self.broker, Nodes) and self.facts.shared, "does not know its holders")
         client = self.client(LONG_LEASE_S).ready()
-        assert client.call("join", 16 * MARK_BYTES), "no marks to share"
+        assert client.call("join", 16 * RECORD_BYTES), "no marks to share"
         held = {each.message.id: each.receipt for each in self._claimed_by(client, "ran", "waited", "waited too")}
         client.call("mark", 2, held["ran"].key)
         self.sweep()
@@ -106,7 +106,7 @@ class Deaths(BrokerBench):
     def test_a_mark_that_was_cleared_counts_no_crash(self) -> None:
         self.needs(isinstance(self.broker, Nodes) and self.facts.shared, "does not know its holders")
         client = self.client(LONG_LEASE_S).ready()
-        assert client.call("join", 16 * MARK_BYTES), "no marks to share"
+        assert client.call("join", 16 * RECORD_BYTES), "no marks to share"
         (held,) = self._claimed_by(client, "a")
         client.call("mark", 0, held.receipt.key)
         client.call("mark", 0, 0)
@@ -120,7 +120,7 @@ class Deaths(BrokerBench):
         self.publish("a")
         for crashes in range(2):
             client = self.client(LONG_LEASE_S).ready()
-            assert client.call("join", 16 * MARK_BYTES), "no marks to share"
+            assert client.call("join", 16 * RECORD_BYTES), "no marks to share"
             (held,) = client.call("take", ["q"], 1, _RETURN_S + PROMPT_S)
             assert held.crashes == crashes
             client.call("mark", 0, held.receipt.key)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from celeriac.model.message import Ack, Bury, Claim, Message, Priority, Release, Settlement, Verdict
 from celeriac.model.ports import Broker, BrokerAdmin
-from celeriac.testing.broker_bench import NEVER_S, BrokerBench
+from celeriac.testing.broker_bench import NEVER_S, PROMPT_S, BrokerBench
 from celeriac.testing.broker_model import ReferenceBroker
-from celeriac.testing.store_bench import examples
+from celeriac.testing.clients import scale
+from celeriac.testing.histories import history_settings
 
 _QUEUES = ("alpha", "beta")
-_STEPS = 30
+_STEPS = 40
 _VERDICTS: tuple[Verdict, ...] = (
     Ack(),
     Release(),
@@ -30,8 +31,15 @@ _VERDICTS: tuple[Verdict, ...] = (
 _a_queue = st.sampled_from(_QUEUES)
 _some_queues = st.lists(_a_queue, min_size=1, max_size=2, unique=True)
 _a_limit = st.integers(1, 5)
-_picks = st.lists(st.tuples(st.integers(0, 1000), st.sampled_from(_VERDICTS), st.booleans()), min_size=1, max_size=5)
-"""Which of the receipts ever given out, its verdict, and whether a follow-up comes with it."""
+_numbers = st.lists(st.integers(0, 9), min_size=1, max_size=4)
+_an_index = st.integers(0, 1000)
+_Pick = tuple[int, Verdict, bool, bool]
+_picks = st.lists(
+    st.tuples(_an_index, st.sampled_from(_VERDICTS), st.integers(0, 3).map(lambda one: one == 0), st.booleans()),
+    min_size=1,
+    max_size=5,
+)
+"""Which receipt, its verdict, whether it is an old one that is settled late, whether a follow-up comes with it."""
 
 
 class BrokerMachine(RuleBasedStateMachine):
@@ -50,7 +58,8 @@ class BrokerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Take everything that is left: nothing is lost, whatever happened before."""
         try:
-            self._empty()
+            if sys.exc_info()[0] is None:  # a step that failed has said all there is to say
+                self._empty()
         finally:
             self.broker.close()
 
@@ -59,7 +68,7 @@ class BrokerMachine(RuleBasedStateMachine):
             self._admin.pause(queue, False)
         self.model.paused.clear()
         while self.model.deliverable(_QUEUES):
-            deliveries = self.broker.take(_QUEUES, 50, 0.5)
+            deliveries = self.broker.take(_QUEUES, 50, PROMPT_S * scale())
             self.model.delivered(_QUEUES, 50, deliveries)
         assert not self.broker.take(_QUEUES, 50, 0.0), "more came than was published"
 
@@ -84,35 +93,44 @@ class BrokerMachine(RuleBasedStateMachine):
         names: tuple[Priority, ...] = (None, "low", "normal", "high")
         return names[number % len(names)]
 
-    @rule(queue=_a_queue, numbers=st.lists(st.integers(0, 9), min_size=1, max_size=4), plain=st.booleans())
-    def publish(self, queue: str, numbers: Sequence[int], plain: bool) -> None:
-        """Messages of many priorities, or of none."""
-        batch = [self._message(queue, None if plain else self._priority(number), far=False) for number in numbers]
+    @rule(queue=_a_queue, numbers=_numbers)
+    def publish(self, queue: str, numbers: Sequence[int]) -> None:
+        """A batch of messages of many priorities; each ninth is not due within the test."""
+        batch = [self._message(queue, self._priority(number), far=number % 9 == 8) for number in numbers]
         self.broker.publish(batch)
         self.model.publish(batch)
 
-    @rule(queue=_a_queue, number=st.integers(0, 9))
-    def publish_for_later(self, queue: str, number: int) -> None:
-        """A message that is not due within the test."""
-        batch = [self._message(queue, self._priority(number), far=True)]
-        self.broker.publish(batch)
-        self.model.publish(batch)
+    @rule(queue=_a_queue, count=st.integers(1, 4))
+    def publish_plainly(self, queue: str, count: int) -> None:
+        """Messages one by one, without priority: their order is all there is."""
+        for _ in range(count):
+            message = self._message(queue, None, far=False)
+            self.broker.publish([message])
+            self.model.publish([message])
 
     @rule(queues=_some_queues, limit=_a_limit)
     def take(self, queues: list[str], limit: int) -> None:
         """Whatever comes must be what the contract allows."""
-        wait_s = 0.5 if self.model.deliverable(queues) else 0.0
+        wait_s = PROMPT_S * scale() if self.model.deliverable(queues) else 0.0
         self.model.delivered(queues, limit, self.broker.take(queues, limit, wait_s))
 
-    @precondition(lambda self: bool(self.model.receipts))
+    @rule(queues=_some_queues, limit=_a_limit, picks=_picks, claim=st.booleans())
+    def take_and_settle(self, queues: list[str], limit: int, picks: Sequence[_Pick], claim: bool) -> None:
+        """What a worker does most."""
+        self.take(queues, limit)
+        self.settle(picks, queues[0], claim)
+
     @rule(picks=_picks, queue=_a_queue, claim=st.booleans())
-    def settle(self, picks: Sequence[tuple[int, Verdict, bool]], queue: str, claim: bool) -> None:
-        """A batch of verdicts, on old receipts too, with follow-ups where the broker takes them."""
+    def settle(self, picks: Sequence[_Pick], queue: str, claim: bool) -> None:
+        """A batch of verdicts, late ones too, with follow-ups where the broker takes them."""
+        held, late = self.model.held(), self.model.late()
         settlements: list[Settlement] = []
-        for index, verdict, follows in picks:
-            receipt = self.model.receipts[-1 - index % len(self.model.receipts)]
+        for index, verdict, is_late, follows in picks:
+            receipts = (late if is_late else held) or self.model.receipts
+            if not receipts:
+                continue
             follow_ups = (self._message(queue, None, far=False),) if follows and self.broker.facts.atomic_commit else ()
-            settlements.append(Settlement(receipt, verdict, (), follow_ups))
+            settlements.append(Settlement(receipts[index % len(receipts)], verdict, (), follow_ups))
         then_take = Claim(_QUEUES, 3) if claim else None
         expected = self.model.settle(settlements)
         settled = self.broker.settle(settlements, then_take)
@@ -122,51 +140,40 @@ class BrokerMachine(RuleBasedStateMachine):
         else:
             self.model.delivered(_QUEUES, 3, settled.deliveries)
 
-    @precondition(lambda self: bool(self.model.receipts))
-    @rule()
-    def extend(self) -> None:
-        """Of all receipts ever given out, exactly those that hold nothing are lost."""
+    @precondition(_has_admin)
+    @rule(queue=_a_queue, index=_an_index, tool=st.sampled_from(("pause", "resume", "purge", "drop", "cancel")))
+    def use_a_tool(self, queue: str, index: int, tool: str) -> None:
+        """Someone at the command line."""
+        if tool in ("pause", "resume"):
+            self._admin.pause(queue, tool == "pause")
+            (self.model.paused.add if tool == "pause" else self.model.paused.discard)(queue)
+        elif tool == "purge" and index % 4 == 0:  # a purge ends what else could happen, so few of them
+            assert self._admin.purge(queue) == self.model.purge(queue)
+        elif tool == "drop" and (dead := self.model.dead()):
+            name = dead[index % len(dead)]
+            assert self._admin.drop([name]) == self.model.drop([name])
+        elif tool == "cancel" and self.model.entries:
+            name = list(self.model.entries)[index % len(self.model.entries)]
+            self._admin.cancel([name])
+            self.model.cancelled.add(name)
+
+    @precondition(_has_admin)
+    @rule(index=_an_index, every=st.booleans())
+    def revive(self, index: int, every: bool) -> None:
+        """One dead letter by its id, or all of them."""
+        dead = self.model.dead()
+        names = dead if every or not dead else [dead[index % len(dead)]]
+        assert self._admin.revive(names) == self.model.revive(names)
+
+    @rule(reopen=st.booleans())
+    def extend(self, reopen: bool) -> None:
+        """Of all receipts ever given out, exactly those that hold nothing are lost. While nothing is held, a
+        durable broker may also be closed and opened."""
         lost = self.broker.extend(self.model.receipts, 30.0)
         assert sorted(lost, key=repr) == sorted(self.model.lost(self.model.receipts), key=repr)
-
-    @precondition(_has_admin)
-    @rule(queue=_a_queue, paused=st.booleans())
-    def pause(self, queue: str, paused: bool) -> None:
-        """Pause or resume."""
-        self._admin.pause(queue, paused)
-        (self.model.paused.add if paused else self.model.paused.discard)(queue)
-
-    @precondition(_has_admin)
-    @rule(queue=_a_queue)
-    def purge(self, queue: str) -> None:
-        """Delete what waits."""
-        assert self._admin.purge(queue) == self.model.purge(queue)
-
-    @precondition(lambda self: self._has_admin() and bool(self.model.dead()))
-    @rule(index=st.integers(0, 1000), drop=st.booleans())
-    def revive_or_drop(self, index: int, drop: bool) -> None:
-        """One dead letter by its id."""
-        dead = self.model.dead()
-        name = dead[index % len(dead)]
-        if drop:
-            assert self._admin.drop([name]) == self.model.drop([name])
-        else:
-            assert self._admin.revive([name]) == self.model.revive([name])
-
-    @precondition(lambda self: self._has_admin() and bool(self.model.entries))
-    @rule(index=st.integers(0, 1000))
-    def cancel(self, index: int) -> None:
-        """One message, wherever it is."""
-        name = list(self.model.entries)[index % len(self.model.entries)]
-        self._admin.cancel([name])
-        self.model.cancelled.add(name)
-
-    @precondition(lambda self: self.broker.facts.durability != "none" and not self.model.claimed())
-    @rule()
-    def reopen(self) -> None:
-        """Close and open; while something is held it would stay with the old holder."""
-        self.broker.close()
-        self.broker.open()
+        if reopen and self.broker.facts.durability != "none" and not self.model.held():
+            self.broker.close()
+            self.broker.open()
 
     @precondition(_has_admin)
     @invariant()
@@ -187,11 +194,5 @@ class Histories(BrokerBench):
         machine = type("Machine", (BrokerMachine,), {"bench": self})
         run_state_machine_as_test(
             machine,
-            settings=settings(
-                max_examples=examples(),
-                stateful_step_count=_STEPS,
-                deadline=None,
-                database=None,
-                suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much),
-            ),
+            settings=history_settings(_STEPS, same=self.same_histories),
         )

@@ -137,9 +137,15 @@ class ReferenceBroker:
         """Those of `receipts` that hold nothing."""
         return [receipt for receipt in receipts if self.holder_of(receipt) is None]
 
-    def claimed(self) -> list[str]:
-        """Ids of what is held."""
-        return [name for name, each in self.entries.items() if each.state == "claimed"]
+    def held(self) -> list[Receipt]:
+        """The receipts that hold a message now."""
+        return [each.receipt for each in self.entries.values() if each.state == "claimed" and each.receipt is not None]
+
+    def late(self) -> list[Receipt]:
+        """Receipts from earlier deliveries of what is held now."""
+        held = set(self.held())
+        keys = {receipt.key for receipt in held}
+        return [receipt for receipt in self.receipts if receipt.key in keys and receipt not in held]
 
     def purge(self, queue: str) -> int:
         """Delete what waits in `queue`; how many it is."""

@@ -155,8 +155,9 @@ class Waiting(BrokerBench):
         assert not _readable(bell, 0.0)
         self.publish("a")
         assert _readable(bell, PROMPT_S * scale())
-        broker.heard()
+        assert broker.heard(), "no other listener could have been faster"
         self.take_one()
+        assert not broker.heard(), "nothing was published since"
         assert not _readable(bell, 0.0), "the bell rings on after it was heard"
 
     def test_a_listener_hears_others_of_the_same_store(self) -> None:

@@ -17,12 +17,10 @@ import msgspec
 
 from celeriac.model.errors import CeleriacError
 from celeriac.model.message import Ack, Message, Receipt, Record, Release, Settlement
+from celeriac.pools.marks import RECORD_BYTES
 
 HEADER = struct.Struct("!I")
 """The length of the frame that follows."""
-
-MARK_BYTES = 64
-"""One child's record among the marks of a node; its first eight bytes are the key of what it runs."""
 
 _CHURN_BATCH = 32
 _RELEASE_EACH = 7
@@ -91,7 +89,7 @@ class _Served:
         """Note that this slot runs the message of that key, as a child does before the body."""
         if self._marks is None:
             raise CeleriacError("this client has no marks: ask it to join first")
-        offset = int(getattr(self._adapter, "marks_offset", 0)) + MARK_BYTES * slot
+        offset = int(getattr(self._adapter, "marks_offset", 0)) + RECORD_BYTES * slot
         os.pwrite(self._marks, struct.pack("=Q", key), offset)
 
     def _churn(self, queues: Sequence[str], idle_s: float) -> list[tuple[str, int]]:

@@ -6,7 +6,6 @@ Hooks are plain attributes and methods, and tests take no fixtures, so that a su
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -28,15 +27,6 @@ LONG_WAIT_S = 20.0
 NEVER_S = 3600.0
 """A delay that is not over within any test."""
 
-EXAMPLES_VARIABLE = "CELERIAC_TEST_EXAMPLES"
-"""How many random histories a model test tries; more are a longer proof."""
-_EXAMPLES = 40
-
-
-def examples() -> int:
-    """The number of histories, from ``CELERIAC_TEST_EXAMPLES``."""
-    return int(os.environ.get(EXAMPLES_VARIABLE, str(_EXAMPLES)))
-
 
 class StoreBench:
     """A suite's hooks. Set by a subclass: the adapter, and where a fresh store of it is."""
@@ -45,6 +35,8 @@ class StoreBench:
     """The class under test, constructed as ``adapter(url, options)``, importable by other processes."""
     options: ClassVar[Mapping[str, Any]] = {}
     """Further options for the constructor; plain values."""
+    same_histories: ClassVar[bool] = False
+    """Whether the random histories are the same each time, and shown as they are: for tests of the suite itself."""
     bad_urls: ClassVar[Sequence[str]] = ()
     """Addresses that cannot work; ``{folder}`` stands for an empty folder."""
 

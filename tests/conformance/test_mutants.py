@@ -1,0 +1,69 @@
+"""The suites are tested too: each planted fault must be caught by the tests that stand for the broken line."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from celeriac.backends.memory import MemoryBackend
+from celeriac.backends.sqlite import SqliteBackend
+from celeriac.brokers.memory import MemoryBroker
+from celeriac.brokers.sqlite import SqliteBroker
+from celeriac.testing.backend_suite import BackendSuite
+from celeriac.testing.broker_suite import BrokerSuite
+from celeriac.testing.bus_suite import BusSuite
+from celeriac.testing.clients import SCALE_VARIABLE
+from celeriac.testing.faults import names_of_tests, run_test
+
+sys.path.insert(0, str(Path(__file__).parent))  # clients import the mutants too
+from mutants import MUTANTS, Bus
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """A fault shows as a wait in vain: let it be short. Honest adapters are tested with full patience elsewhere."""
+    monkeypatch.setenv(SCALE_VARIABLE, "0.2")
+
+
+def suite_for(adapter):
+    backends = (MemoryBackend, SqliteBackend)
+    kind = BackendSuite if issubclass(adapter, backends) else BusSuite if issubclass(adapter, Bus) else BrokerSuite
+    on_file = issubclass(adapter, (SqliteBroker, SqliteBackend))
+    fields = {
+        "adapter": adapter,
+        "same_histories": True,
+        "new_url": lambda _, folder: f"sqlite:///{folder}/q.db" if on_file else f"memory://{folder.name}",
+    }
+    if kind is BrokerSuite:
+        fields["backend_adapter"] = SqliteBackend if on_file else MemoryBackend
+    return type("Planted", (kind,), fields)
+
+
+CASES = [(mutant, test) for mutant in MUTANTS for test in mutant.CAUGHT_BY]
+
+
+@pytest.mark.parametrize(("mutant", "test"), CASES, ids=[f"{mutant.__name__}-{test}" for mutant, test in CASES])
+def test_a_planted_fault_is_caught(mutant, test):
+    outcome = run_test(suite_for(mutant), test)
+    assert outcome.kind == "failed", f"{mutant.__name__} is not caught by {test}: {outcome}"
+
+
+def test_many_faults_of_each_kind_are_planted():
+    kinds = [suite_for(mutant).__mro__[1] for mutant in MUTANTS]
+    assert kinds.count(BrokerSuite) >= 15
+    assert kinds.count(BackendSuite) >= 10
+    assert kinds.count(BusSuite) >= 5
+
+
+def test_an_honest_adapter_passes_what_catches_the_others():
+    names = (
+        "test_a_late_settlement_of_an_old_attempt_is_reported_and_changes_nothing",
+        "test_settling_twice_is_stale_the_second_time",
+    )
+    assert [run_test(suite_for(MemoryBroker), name).kind for name in names] == ["passed", "passed"]
+
+
+def test_no_name_of_a_test_hides_another():
+    for suite in (BrokerSuite, BackendSuite, BusSuite):
+        owners = [base for base in suite.__mro__ for name in vars(base) if name.startswith("test_")]
+        assert len(owners) == len(names_of_tests(suite)), f"two parts of {suite.__name__} have a test of one name"

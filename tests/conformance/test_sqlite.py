@@ -1,0 +1,28 @@
+from pathlib import Path
+
+from celeriac.backends.sqlite import SqliteBackend
+from celeriac.brokers.sqlite import SqliteBroker
+from celeriac.testing.backend_suite import BackendSuite
+from celeriac.testing.broker_suite import BrokerSuite
+from celeriac.testing.bus_suite import BusSuite
+
+
+class _Sqlite:
+    bad_urls = ("sqlite:///{folder}/missing/q.db", "sqlite://", "sqlite:///{folder}")
+
+    def new_url(self, folder: Path) -> str:
+        return f"sqlite:///{folder}/q.db"
+
+
+class TestSqliteBroker(_Sqlite, BrokerSuite):
+    adapter = SqliteBroker
+    backend_adapter = SqliteBackend
+
+
+class TestSqliteBackend(_Sqlite, BackendSuite):
+    adapter = SqliteBackend
+
+
+class TestSqliteBus(_Sqlite, BusSuite):
+    adapter = SqliteBroker
+    shared = True
