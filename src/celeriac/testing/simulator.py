@@ -25,8 +25,8 @@ _SWEEP_S = 0.5
 _QUIET_WITHIN_S = 45.0
 """A healthy cluster must be through with everything in this time: three crashes, leases, long tasks and limits."""
 _GRACES: tuple[float | None, ...] = (None, 0.0, 0.3, 2.0, 10.0)
-_TURNS_MAX = 400_000
-"""A simulation that takes more turns than this goes round in circles."""
+_TURNS_MAX = 20_000
+"""A simulation that takes more turns than this in one simulated second goes round in circles."""
 
 
 class Report(Struct, frozen=True):
@@ -57,7 +57,7 @@ class Cluster:
         self._expected = 0
         self.done = False
         self._ending = False
-        world.ring = self._ring
+        world.takers = self._ring
         for _ in range(self.plan.nodes):
             self._start_later(world.rng.uniform(0.0, 0.3))
         for task in self.plan.tasks:
@@ -139,7 +139,11 @@ class Cluster:
         elif fault.kind == "jump":
             node.wall_offset += (fault.b - 0.5) * 7200.0
         elif fault.kind == "stop":
-            node.stop(_GRACES[fault.a % len(_GRACES)])
+            grace_s = _GRACES[fault.a % len(_GRACES)]
+            if fault.b < 0.3 and grace_s is not None:
+                node.stop_while_claiming = grace_s
+            else:
+                node.stop(grace_s)
             if fault.b > 0.7:
                 world.after(fault.b, node.stop, 0.0)
         else:
@@ -166,6 +170,15 @@ class Cluster:
         world = self.world
         tasks = [task.id for task in self.plan.tasks]
         chosen = tuple({tasks[(fault.a + step) % len(tasks)] for step in range(1 + fault.a % 3)})
+        running = [
+            body.plan.id
+            for node in self.nodes.values()
+            for child in node.children.values()
+            for body in child.running.values()
+            if child.alive
+        ]
+        if running and fault.b < 0.7:
+            chosen = (running[fault.a % len(running)],)
         world.store.cancelled.update(chosen)
         for task in sorted(chosen):
             world.tell(Fact(world.now, "cancelled", task=task, flag=fault.kind == "terminate"))
@@ -212,12 +225,14 @@ def simulate(seed: int, plan: Plan | None = None) -> Report:
     watchers: list[Watcher] = [*safety_checkers(), promptness]
     world = World(plan if plan is not None else plan_of(seed), watchers)
     cluster = Cluster(world, promptness)
-    turns = 0
+    turns, second = 0, 0.0
     try:
         while not cluster.done and world.turn():
             turns += 1
+            if world.now >= second:
+                turns, second = 0, world.now + 1.0
             if turns > _TURNS_MAX:
-                world.violation(f"more than {_TURNS_MAX} turns: something goes round in circles")
+                world.violation(f"more than {_TURNS_MAX} turns in a second: something goes round in circles")
                 break
     except AssertionError as error:
         world.violation(f"an invariant of the engine broke: {error!r}")

@@ -62,6 +62,7 @@ class OneOutcome:
     def __init__(self) -> None:
         self._outcomes: Counter[str] = Counter()
         self._settles: set[tuple[int, Receipt]] = set()
+        self._lost: set[tuple[int, Receipt]] = set()
 
     def see(self, world: World, fact: Fact) -> None:
         """Take in one fact."""
@@ -73,7 +74,11 @@ class OneOutcome:
             key = (fact.node, fact.receipt)
             if key in self._settles:
                 world.violation(f"node {fact.node} settled claim {fact.receipt} twice")
+            if key in self._lost:
+                world.violation(f"node {fact.node} settled claim {fact.receipt}, which it knew it had lost")
             self._settles.add(key)
+        elif fact.what == "knows_lost" and fact.receipt is not None:
+            self._lost.add((fact.node, fact.receipt))
 
     def end(self, world: World) -> None:
         """Nothing is left to judge."""
@@ -109,6 +114,7 @@ class JustVerdicts:
         self._crashes: Counter[str] = Counter()
         self._cut: set[str] = set()
         self._ended: set[str] = set()
+        self._failed: set[str] = set()
 
     def see(self, world: World, fact: Fact) -> None:
         """Take in one fact."""
@@ -134,6 +140,8 @@ class JustVerdicts:
 
     def _judge(self, world: World, fact: Fact) -> None:
         task, plan = fact.task, world.tasks[fact.task]
+        if fact.state == "FAILURE":
+            self._failed.add(task)
         if fact.state == "SUCCESS" and task not in self._ended:
             world.violation(f"{task} succeeded without running")
         elif fact.state == "REVOKED":
@@ -150,7 +158,13 @@ class JustVerdicts:
                 world.violation(f"{task} failed after {crashes} crashes without a fault of its own")
 
     def end(self, world: World) -> None:
-        """Crashing tasks that were buried must have had their chances."""
+        """What killed its process too often is kept as a dead letter, for people to look at."""
+        dead = {row.message.id for row in world.store.rows.values() if row.state == "dead"}
+        for task in sorted(self._failed - dead):
+            plan = world.tasks[task]
+            always = plan.course == "crash" and plan.task in {"late", "quiet"} and plan.hard_s is None
+            if always and not plan.fault:
+                world.violation(f"{task} crashed too often, but is no dead letter")
 
 
 class PatienceWithCrashes:
@@ -187,6 +201,8 @@ class HandsOff:
             self._stopping.add(node)
         elif what in {"node_exited", "node_killed", "exit"}:
             self._gone.add(node)
+        elif what == "left_behind":
+            world.violation(f"node {node} ended and left claim {fact.receipt} to its lease")
         elif what == "acked" and fact.flag and fact.receipt is not None:
             self._acked.add(fact.receipt)
         elif node in self._gone and what in {"began", "run", "take", "spawn", "concluding"}:

@@ -232,6 +232,11 @@ class SimChild:
         """The claims whose bodies it is in, as the shared page shows them."""
         return [body.job.arrival.delivery.receipt for body in self.running.values() if body.job.conclude is None]
 
+    def placed(self) -> list[Receipt]:
+        """The claims that are in its hands."""
+        jobs = [job for job, _ in self.queue] + [body.job for body in self.running.values()]
+        return [job.arrival.delivery.receipt for job in jobs]
+
     def _tell(self, what: str, job: Job, seq: int) -> None:
         delivery = job.arrival.delivery
         concluding = job.conclude is not None

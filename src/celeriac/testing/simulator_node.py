@@ -50,6 +50,8 @@ class SimNode:
         """Claims of this node that it has not settled: what it renews."""
         self.hunger = 0
         self.claiming = False
+        self.stop_while_claiming: float | None = None
+        """A grace: stop with it when the next messages are on their way here."""
         self.wall_offset = 0.0
         self.commit_s = _COMMIT_S
         self.target = world.plan.policy.children
@@ -110,6 +112,10 @@ class SimNode:
             events = [*events, *marks, Tick()]
         if events:
             self._carry(engine.step(self.state, events, now))
+            for event in events:
+                if isinstance(event, LeaseLost):
+                    for receipt in event.receipts:
+                        self._tell("knows_lost", receipt=receipt)
         wake = engine.wake_at(self.state, now)
         if wake is not None and self.alive:
             # A real shell sleeps at least a little, too: time must pass.
@@ -179,6 +185,9 @@ class SimNode:
         deliveries = self.world.store.take(self.id, self.hunger, self.world.now)
         if deliveries:
             self.claiming = True
+            if self.stop_while_claiming is not None:
+                self.world.after(0.0001, self.stop, self.stop_while_claiming)
+                self.stop_while_claiming = None
             for delivery in deliveries:
                 self.held[delivery.receipt] = delivery.message.id
             self.world.after(self.world.lag(_CLAIM_S), self._arrive, deliveries)
@@ -262,6 +271,9 @@ class SimNode:
         self.hunger = 0
         # Acknowledgements at start that were never confirmed must not be committed after the last word.
         kept = [item for item in self._to_settle if not item.confirm]
+        for item in self._to_settle:
+            if item.confirm and item.receipt is not None:
+                self.held.pop(item.receipt, None)
         self._to_settle.clear()
         self._to_settle.extend(kept)
         self._go_if_done()
@@ -271,6 +283,8 @@ class SimNode:
             if self.alive:
                 self.world.after(0.01, self._go_if_done)
             return
+        for receipt in self.held:
+            self._tell("left_behind", receipt=receipt)
         self._gone("node_exited")
 
     def hang(self) -> None:
@@ -309,6 +323,14 @@ class SimNode:
     def running_receipts(self) -> list[Receipt]:
         """What its children's shared pages show."""
         return [receipt for child in self.children.values() if child.alive for receipt in child.receipts()]
+
+    def unplaced(self) -> set[Receipt]:
+        """Claims that are in no child and are not being settled: the engine sits on them."""
+        placed = {item.receipt for item in self._to_settle}
+        for child in self.children.values():
+            if child.alive:
+                placed.update(child.placed())
+        return self.held.keys() - placed
 
     def free_slots(self) -> int:
         """Slots that could begin a task now."""

@@ -36,7 +36,10 @@ class Promptness:
         self._short_since: dict[int, float] = {}
         self._ended_on: set[int] = set()
         self._down_at = -inf
+        self._terminated_at: dict[str, float] = {}
         self._complained = 0
+        self._nodes: Mapping[int, SimNode] = {}
+        self._unplaced_since: dict[tuple[int, Receipt], float] = {}
 
     def see(self, world: World, fact: Fact) -> None:
         """Take in one fact."""
@@ -47,6 +50,8 @@ class Promptness:
             self._confirming[node].discard(fact.receipt)
         elif what == "interrupt" and fact.state != "soft":
             self._broken.add((node, fact.child))
+        elif what == "cancelled" and fact.flag:
+            self._terminated_at.setdefault(fact.task, fact.at)
         elif what == "began":
             self._began[node, fact.child, fact.seq] = fact
         elif what in {"ended", "cut", "crashed"}:
@@ -74,6 +79,10 @@ class Promptness:
         took_s = fact.at - began.at
         more_s = _LIMIT_MORE_S + (_CROWD_S if world.plan.crowded else 0.0)
         policy = world.plan.policy
+        terminated_at = max(self._terminated_at.get(fact.task, inf), began.at)
+        patience_s = more_s if policy.pool_kills else more_s + policy.interrupt_wait_s + 5.0
+        if fact.at > terminated_at + patience_s:
+            world.violation(f"{fact.task} ran for {fact.at - terminated_at:.2f} s after it was to be terminated")
         if plan.hard_s is not None:
             bound_s = plan.hard_s + more_s + policy.interrupt_wait_s
             bound_s += 0.0 if policy.pool_kills else 5.0
@@ -107,8 +116,6 @@ class Promptness:
         if held + limit > most and not dying:
             world.violation(f"node {fact.node} holds {held}, asks for {limit:g} and has room for {most}")
 
-    _nodes: Mapping[int, SimNode] = {}
-
     # ------------------------------------------------------------ probing
 
     def probe(self, world: World, nodes: Mapping[int, SimNode]) -> None:
@@ -117,8 +124,8 @@ class Promptness:
         now = world.now
         if world.store.down_until > now:
             self._down_at = now
-            for node in self._ends_by:
-                self._ends_by[node] += 0.025
+            for number in self._ends_by:
+                self._ends_by[number] += 0.025
         idle_since = inf
         for node in nodes.values():
             idle_since = min(idle_since, self._idle(node, now))
@@ -155,6 +162,7 @@ class Promptness:
         for node in nodes.values():
             if node.hung or node.stopping or node.fresh_since > since:
                 continue
+            self._judge_unplaced(world, node, since, more_s)
             for child in node.children.values():
                 if not child.alive or not child.queue or child.quiet_until >= since:
                     continue
@@ -165,6 +173,16 @@ class Promptness:
                         f"a job waits in child {child.id} of node {node.id} since {queued_at:.3f} s "
                         f"while a slot is idle since {since:.3f} s"
                     )
+
+    def _judge_unplaced(self, world: World, node: SimNode, since: float, more_s: float) -> None:
+        before = {key: at for key, at in self._unplaced_since.items() if key[0] != node.id}
+        for receipt in node.unplaced() - self._confirming[node.id]:
+            key = (node.id, receipt)
+            at = before[key] = self._unplaced_since.get(key, world.now)
+            if world.now - max(at, since, self._down_at) > RESERVED_WAIT_S + 2 * more_s:
+                self._complained += 1
+                world.violation(f"node {node.id} sits on {receipt} since {at:.3f} s while a slot is idle")
+        self._unplaced_since = before
 
     def _judge_stop(self, world: World, node: SimNode) -> None:
         ends_by = self._ends_by.get(node.id, inf)

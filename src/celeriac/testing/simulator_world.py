@@ -58,8 +58,8 @@ class World:
         self.counts: Counter[str] = Counter()
         self.tasks: dict[str, TaskPlan] = {task.id: task for task in plan.tasks}
         self.store = SimStore(self._store_tells, plan.lease_s, self._ready_at)
-        self.ring: Callable[[], None] = lambda: None
-        """Wakes the takers; the cluster sets it."""
+        self.takers: Callable[[], None] | None = None
+        """Wakes those who wait for messages; the cluster sets it."""
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._ties = 0
 
@@ -99,7 +99,12 @@ class World:
         self.violations.append(f"at {self.now:.4f} s: {text}")
 
     def _ready_at(self, when: float) -> None:
-        self.at(when + self.lag(0.0005), lambda: self.ring())
+        self.at(when + self.lag(0.0005), self.ring)
+
+    def ring(self) -> None:
+        """Something is there: whoever is hungry may claim."""
+        if self.takers is not None:
+            self.takers()
 
     def _store_tells(
         self,
