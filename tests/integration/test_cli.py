@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -197,6 +199,10 @@ def test_a_task_of_unknown_name_is_parked_and_its_result_says_so(celeriac: Progr
 
     eventually(lambda: "parked" in answer(), within_s=20, what="the task is parked")
     assert f"queues revive {task_id}" in answer()
+    shown = celeriac("-A", "proj", "queues", "dead").stdout
+    assert "parked: " in shown
+    assert "(1,)" in shown
+    assert celeriac("-A", "proj", "queues", "revive", task_id).stdout == "Revived 1 dead letter.\n"
 
 
 def test_depths_peek_and_purge_tell_what_waits(celeriac: Program):
@@ -276,6 +282,47 @@ def test_a_module_of_tasks_that_fails_to_import_stops_the_worker_with_its_traceb
         assert done.returncode == 70
         assert "1 / 0" in done.stderr
         assert "ZeroDivisionError" in done.stderr.splitlines()[-2]
+
+
+def on_a_terminal(folder: Path, *words: str, answer: str = "", **variables: str) -> tuple[int, str]:
+    """Exit code and output of the program with a terminal around it."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(folder)
+        os.execve(sys.executable, [sys.executable, "-m", "celeriac", *words], environment(TERM="xterm", **variables))
+    if answer:
+        os.write(terminal, answer.encode())
+    parts: list[bytes] = []
+    with contextlib.suppress(OSError):  # the terminal is gone with the program
+        while part := os.read(terminal, 65536):
+            parts.append(part)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), b"".join(parts).decode()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # the child becomes another program at once
+def test_a_terminal_gets_colours_unless_they_are_unwanted_and_is_asked_before_harm(celeriac: Program, folder: Path):
+    celeriac("-A", "proj", "call", "proj.add", "-a", "[1, 1]")
+    assert "\x1b[" in on_a_terminal(folder, "-A", "proj", "queues")[1]
+    assert "\x1b[" not in on_a_terminal(folder, "-A", "proj", "-C", "queues")[1]
+    assert "\x1b[" not in on_a_terminal(folder, "-A", "proj", "queues", NO_COLOR="1")[1]
+    assert "\x1b[" not in on_a_terminal(folder, "-C", "workr")[1]
+    code, text = on_a_terminal(folder, "-A", "proj", "purge", answer="n\n")
+    assert code == 1
+    assert "Delete 1 message from celery for good?" in text
+    code, text = on_a_terminal(folder, "-A", "proj", "purge", answer="y\n")
+    assert code == 0
+    assert "Deleted 1 message" in text
+
+
+def test_looking_leaves_no_empty_database_behind(celeriac: Program, folder: Path):
+    for words in (["queues"], ["queues", "peek", "celery"], ["queues", "dead"]):
+        done = celeriac("-A", "proj", *words)
+        assert done.returncode == 0
+        assert "no database" in done.stderr
+    assert data(celeriac("-A", "proj", "queues", "--json")) == []
+    assert celeriac("-A", "proj", "report").returncode == 0
+    assert not list(folder.glob("*.db*"))
 
 
 def test_a_reader_that_goes_away_is_no_error(folder: Path):

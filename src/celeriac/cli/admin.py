@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from celeriac.cli.banner import database_file
 from celeriac.cli.failure import EXIT_CONFIG, EXIT_UNAVAILABLE, Failure
 from celeriac.model.ports import BrokerAdmin
+from celeriac.stores_of import broker_url
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -35,6 +38,17 @@ def opened_admin(app: Celeriac) -> Iterator[BrokerAdmin]:
         yield admin
     finally:
         broker.close()
+
+
+def missing_file(app: Celeriac) -> str | None:
+    """The database that is not there yet, if the broker is a file. Looking at it would make it.
+
+    A folder that is not there is an error, and the broker's to tell.
+    """
+    file = database_file(broker_url(app.conf))
+    if file is None or Path(file).exists() or not Path(file).parent.is_dir():
+        return None
+    return file
 
 
 def configured_queues(app: Celeriac, chosen: Sequence[str] | None, excluded: Sequence[str] | None) -> tuple[str, ...]:

@@ -120,7 +120,10 @@ class Names(_ParamType):
         if isinstance(value, tuple):
             return value
         names = [part.strip() for part in str(value).split(",")]
-        return tuple(dict.fromkeys(name for name in names if name))
+        found = tuple(dict.fromkeys(name for name in names if name))
+        if not found:
+            raise _bad("no name is given. Write names with commas between them: mail,celery", param, ctx)
+        return found
 
 
 class Level(_ParamType):

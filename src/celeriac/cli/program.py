@@ -223,9 +223,9 @@ def run(argv: Sequence[str] | None, *, prog_name: str, app: Any = None) -> int:
                 answer = answer.run()
         # Here, and not when the interpreter ends: a reader that has gone is no error to shout about.
         sys.stdout.flush()
-    except click.exceptions.Abort:
+    except click.exceptions.Abort as exc:
         click.echo("Stopped.", err=True)
-        return EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED if isinstance(exc.__cause__, KeyboardInterrupt) else EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

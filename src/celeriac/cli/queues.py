@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from celeriac.cli import as_data, fields
-from celeriac.cli.admin import opened_admin
+from celeriac.cli.admin import missing_file, opened_admin
 from celeriac.cli.confirm import confirm
 from celeriac.cli.failure import EXIT_FAILED, EXIT_USAGE, Failure
 from celeriac.cli.invocation import Invocation, again, load_app
@@ -18,6 +18,9 @@ from celeriac.cli.letters import LETTERS_MAX, Selection, chosen, in_portions
 from celeriac.cli.verb import GlobalsAfterVerb, Verb, check_verb
 from celeriac.model.message import Depth
 from celeriac.model.ports import BrokerAdmin
+
+if TYPE_CHECKING:
+    from celeriac.app import Celeriac
 
 _SHOWN = 20
 """How many messages or letters are shown unless more are asked for: about a screen."""
@@ -63,7 +66,10 @@ def queues(ctx: click.Context, /, names: Sequence[str] | None, wants_json: bool)
     if ctx.invoked_subcommand is not None:
         return None
     invocation: Invocation = ctx.obj
-    with opened_admin(load_app(invocation)) as broker:
+    app = load_app(invocation)
+    if _has_nothing(app, wants_json):
+        return 0
+    with opened_admin(app) as broker:
         depths = broker.depth(names or ())
     if wants_json:
         click.echo(as_data.dump([as_data.of_depth(depth) for depth in depths]))
@@ -78,6 +84,17 @@ def queues(ctx: click.Context, /, names: Sequence[str] | None, wants_json: bool)
     return 0
 
 
+def _has_nothing(app: Celeriac, wants_json: bool) -> bool:
+    """True, and said, if there is nothing to look at; looking would leave an empty database behind."""
+    file = missing_file(app)
+    if file is None:
+        return False
+    click.echo(f"There is no database {file} yet: nothing was ever sent to it.", err=True)
+    if wants_json:
+        click.echo("[]")
+    return True
+
+
 def _advise(invocation: Invocation, depths: Sequence[Depth]) -> None:
     if invocation.quiet or not sys.stdout.isatty():
         return
@@ -88,7 +105,13 @@ def _advise(invocation: Invocation, depths: Sequence[Depth]) -> None:
 
 
 _LIMIT = click.option(
-    "-n", "--limit", type=click.IntRange(min=0), default=_SHOWN, show_default=True, help="How many at most; 0 for all."
+    "-n",
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=_SHOWN,
+    show_default=True,
+    help="How many at most; 0 for all.",
 )
 _AS_JSON = click.option("--json", "wants_json", is_flag=True, help="Print JSON.")
 
@@ -100,7 +123,10 @@ _AS_JSON = click.option("--json", "wants_json", is_flag=True, help="Print JSON."
 @click.pass_obj
 def peek(invocation: Invocation, /, queue: str, limit: int, wants_json: bool) -> int:
     """Show the next messages of QUEUE, in the order of delivery. Nothing is taken."""
-    with opened_admin(load_app(invocation)) as broker:
+    app = load_app(invocation)
+    if _has_nothing(app, wants_json):
+        return 0
+    with opened_admin(app) as broker:
         _check_known(broker, queue)
         waiting = broker.peek(queue, limit or LETTERS_MAX)
     if wants_json:
@@ -127,7 +153,10 @@ def dead(invocation: Invocation, /, **words: Any) -> int:
     """Show dead and parked letters, newest first, with the reason."""
     limit = words["limit"] or LETTERS_MAX
     selection = Selection(words["queue"], words["task"], words["search"])
-    with opened_admin(load_app(invocation)) as broker:
+    app = load_app(invocation)
+    if _has_nothing(app, words["wants_json"]):
+        return 0
+    with opened_admin(app) as broker:
         # One more than is shown tells whether there are more.
         letters = chosen(broker, selection, min(limit + 1, LETTERS_MAX))
         total = sum(depth.dead + depth.parked for depth in broker.depth()) if len(letters) > limit else len(letters)

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from celeriac import __version__
-from celeriac.cli.admin import opened_admin
+from celeriac.cli.admin import missing_file, opened_admin
 from celeriac.cli.banner import database_file
 from celeriac.cli.failure import EXIT_UNAVAILABLE, Failure
 from celeriac.cli.invocation import Invocation, load_app
@@ -102,6 +102,9 @@ def _backend(app: Celeriac) -> Iterator[str]:
 
 
 def _queues(app: Celeriac) -> Iterator[str]:
+    if missing_file(app):
+        yield "the database is not there yet"
+        return
     with opened_admin(app) as broker:
         depths = broker.depth()
     for depth in depths:

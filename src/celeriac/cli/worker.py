@@ -70,6 +70,10 @@ _NOT_YET = {
 """Options of Celery whose silence would do harm: refused, with what to do in their place."""
 
 
+_COUNT = click.IntRange(min=1)
+_SECONDS = click.FloatRange(min=0, min_open=True)
+
+
 def _silent(command: Any) -> Any:
     """Add the options that are known and do nothing."""
     for names, is_flag in (
@@ -98,7 +102,7 @@ def _silent(command: Any) -> Any:
 
 @click.command(cls=Verb, epilog=_EPILOG)
 @click.option("-n", "--hostname", metavar="NAME", help="Name of this node; %h host, %n its first part, %d its domain.")
-@click.option("-c", "--concurrency", type=click.IntRange(min=1), help="How many tasks at once. [default: one per core]")
+@click.option("-c", "--concurrency", type=_COUNT, metavar="N", help="How many tasks at once. [default: one per core]")
 @click.option("-P", "--pool", type=fields.POOL_NAME, metavar="POOL", help="prefork (default) or solo.")
 @click.option("-Q", "--queues", type=fields.NAMES, metavar="A,B", help="Take from these queues only.")
 @click.option("-X", "--exclude-queues", type=fields.NAMES, metavar="A,B", help="Take from all but these.")
@@ -108,16 +112,24 @@ def _silent(command: Any) -> Any:
 )
 @click.option("-f", "--logfile", metavar="FILE", help="Write the log there; %n in it is the node's name, %i the child.")
 @click.option("--log-json", is_flag=True, default=None, help="A JSON object per line of the log.")
-@click.option("--time-limit", type=float, metavar="SECONDS", help="A task that runs longer is killed.")
-@click.option("--soft-time-limit", type=float, metavar="SECONDS", help="A task that runs longer gets an exception.")
-@click.option("--max-tasks-per-child", type=click.IntRange(min=1), metavar="N", help="Then a process is replaced.")
+@click.option("--time-limit", type=_SECONDS, metavar="SECONDS", help="A task that runs longer is killed.")
 @click.option(
-    "--max-memory-per-child", type=click.IntRange(min=1), metavar="KIB", help="Replace one that has grown so."
+    "--soft-time-limit", type=_SECONDS, metavar="SECONDS", help="One that runs longer gets SoftTimeLimitExceeded."
+)
+@click.option("--max-tasks-per-child", type=_COUNT, metavar="N", help="Replace a process after so many tasks.")
+@click.option("--max-memory-per-child", type=_COUNT, metavar="KIB", help="Replace a process that has grown so large.")
+@click.option(
+    "--prefetch-multiplier",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Reserve exactly N tasks per process. [default: as many as finish soon]",
 )
 @click.option(
-    "--prefetch-multiplier", type=click.IntRange(min=0), metavar="N", help="Pin what is reserved per process."
+    "--grace",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long a stop lets running tasks go on. [default: 25]",
 )
-@click.option("--grace", type=click.FloatRange(min=0), metavar="SECONDS", help="How long a stop lets tasks go on.")
 @click.option("--purge", "--discard", is_flag=True, help="Delete what waits in the queues first.")
 @_silent
 @click.argument("settings", nargs=-1, type=click.UNPROCESSED, metavar="[-- SETTING=VALUE ...]")

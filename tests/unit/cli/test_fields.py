@@ -70,6 +70,9 @@ def test_the_example_moment_is_itself_valid_and_in_the_future():
 
 def test_names_lose_blanks_doubles_and_empty_ones():
     assert convert(fields.NAMES, " a, b,,a ,") == ("a", "b")
+    for text in ("", " , "):
+        with pytest.raises(click.BadParameter, match="no name"):
+            convert(fields.NAMES, text)
 
 
 @pytest.mark.parametrize(
