@@ -157,6 +157,13 @@ class RaisesForeignErrors(Broker):
         super().publish(messages)
 
 
+@caught_by("test_closing_releases_descriptors_and_threads")
+class LeaksADescriptor(Broker):
+    def open(self):
+        self.leaked = os.dup(0)
+        super().open()
+
+
 # ---------------------------------------------------------------- waiting
 
 
@@ -746,8 +753,9 @@ class ConfirmsBeforeItStores(SqliteBroker):
     waiting = ()
 
     def publish(self, messages):
-        super().publish(self.waiting)
-        self.waiting = list(messages)
+        self.waiting = [*self.waiting, *messages]
+        super().publish(self.waiting[:-50])
+        self.waiting = self.waiting[-50:]
 
 
 @caught_by("test_a_process_that_hung_past_its_lease_learns_that_it_lost_its_claims")
@@ -769,8 +777,9 @@ class ConfirmsBeforeItWrites(SqliteBackend):
     waiting = ()
 
     def write(self, records):
-        super().write(self.waiting)
-        self.waiting = list(records)
+        self.waiting = [*self.waiting, *records]
+        super().write(self.waiting[:-50])
+        self.waiting = self.waiting[-50:]
 
 
 @caught_by("test_a_waiter_is_woken_by_another_process")

@@ -9,6 +9,7 @@ import pytest
 
 from celeriac.model.errors import CeleriacError, OperationalError
 from celeriac.model.message import Record
+from celeriac.model.ports import Backend, Waiter
 from celeriac.testing.backend_bench import BackendBench
 from celeriac.testing.clients import let_pass, scale, wait_until
 from celeriac.testing.store_bench import PROMPT_S
@@ -178,6 +179,16 @@ class Keeping(BackendBench):
         self.backend.open()
         self.write("a")
         assert self.states("a") == ["SUCCESS"]
+
+    def test_closing_releases_descriptors_and_threads(self) -> None:
+        def use(backend: Backend) -> None:
+            backend.write([Record("a", "SUCCESS", b"1")])
+            if isinstance(backend, Waiter):
+                backend.wait(["a", "b"], 0.01)
+                backend.wait(["b"], 0.01)
+
+        self.backend.close()
+        self.assert_releases(self.adapter, use)
 
     def test_after_close_every_verb_works_or_raises_our_own_error(self) -> None:
         self.backend.close()

@@ -16,6 +16,7 @@ from celeriac.testing.store_bench import LONG_LEASE_S, LONG_WAIT_S, NEVER_S, PRO
 __all__ = ["LONG_LEASE_S", "LONG_WAIT_S", "NEVER_S", "PROMPT_S", "SHORT_LEASE_S", "BrokerBench", "ids_of", "record"]
 
 SHORT_LEASE_S = 0.8
+_SHOWN = 20
 
 
 class BrokerBench(StoreBench):
@@ -88,7 +89,11 @@ class BrokerBench(StoreBench):
             got.extend(self.broker.take([queue], min(limit, count - len(got)), 0.05))
             return len(got) >= count
 
-        wait_until(enough, PROMPT_S * scale(), f"{count} messages of {queue!r} are delivered (have {ids_of(got)})")
+        wait_until(
+            enough,
+            PROMPT_S * scale(),
+            lambda: f"{count} messages of {queue!r} are delivered; {len(got)} came: {ids_of(got)[:_SHOWN]}",
+        )
         return got
 
     def take_one(self, queue: str = "q") -> Delivery:

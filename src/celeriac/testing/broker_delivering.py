@@ -9,6 +9,7 @@ import pytest
 
 from celeriac.model.errors import BrokerRejected, CeleriacError, OperationalError
 from celeriac.model.message import Message, Release
+from celeriac.model.ports import Broker
 from celeriac.testing.broker_bench import NEVER_S, PROMPT_S, BrokerBench, ids_of
 from celeriac.testing.clients import scale, wait_until
 
@@ -225,6 +226,15 @@ class Delivering(BrokerBench):
         self.broker.open()
         self.publish("b")
         wait_until(lambda: "b" in ids_of(self.take()), PROMPT_S * scale(), "the reopened broker delivers")
+
+    def test_closing_releases_descriptors_and_threads(self) -> None:
+        def use(broker: Broker) -> None:
+            broker.publish([self.message("a")])
+            broker.take(["q", "empty"], 1, 0.01)
+            broker.take(["empty"], 1, 0.01)
+
+        self.broker.close()
+        self.assert_releases(self.adapter, use)
 
     def test_after_close_every_verb_works_or_raises_our_own_error(self) -> None:
         self.publish("a")

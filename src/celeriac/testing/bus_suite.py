@@ -54,7 +54,7 @@ class BusSuite(StoreBench):
             got.extend(ear.receive(0.05))
             return len(got) >= count
 
-        wait_until(enough, PROMPT_S * scale(), f"{count} messages are heard (have {len(got)})")
+        wait_until(enough, PROMPT_S * scale(), lambda: f"{count} messages are heard; {len(got)} came")
         assert len(got) == count, f"heard {got}"
         return got
 
@@ -160,6 +160,16 @@ class BusSuite(StoreBench):
             assert not call.result(PROMPT_S * scale())
         except OperationalError as exc:
             assert str(exc), "an error says what to do"  # noqa: PT017 - hearing nothing is just as good
+
+    def test_closed_subscriptions_release_descriptors_and_threads(self) -> None:
+        def use(bus: Bus) -> None:
+            ear = bus.subscribe(["t"])
+            bus.publish_topic("t", b"1")
+            ear.receive(0.01)
+            ear.receive(0.01)
+            ear.close()
+
+        self.assert_releases(self.adapter, use)
 
     def test_two_fresh_stores_share_nothing(self) -> None:
         ear = self.subscribe("t")

@@ -39,7 +39,7 @@ def scale() -> float:
     return float(os.environ.get(SCALE_VARIABLE, "1"))
 
 
-def wait_until(condition: Callable[[], T], bound_s: float, what: str) -> T:
+def wait_until(condition: Callable[[], T], bound_s: float, what: str | Callable[[], str]) -> T:
     """Look until `condition` gives something true, and return it. Raises AssertionError at the bound."""
     deadline = time.monotonic() + bound_s
     while True:
@@ -47,7 +47,8 @@ def wait_until(condition: Callable[[], T], bound_s: float, what: str) -> T:
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {bound_s:.1f} s in vain until {what}")
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"waited {bound_s:.1f} s in vain until {told}")
         let_pass(_LOOK_S)
 
 

@@ -6,8 +6,10 @@ Hooks are plain attributes and methods, and tests take no fixtures, so that a su
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,7 +17,7 @@ from typing import Any, ClassVar
 import pytest
 
 from celeriac.testing.client_program import Site
-from celeriac.testing.clients import Client, adapter_path
+from celeriac.testing.clients import Client, adapter_path, scale, wait_until
 
 LONG_LEASE_S = 30.0
 """No lease ends by itself within a test that does not want it to."""
@@ -26,6 +28,7 @@ LONG_WAIT_S = 20.0
 """A wait that only a wake-up ends within the bound of a test."""
 NEVER_S = 3600.0
 """A delay that is not over within any test."""
+_ROUNDS = 6
 
 
 class StoreBench:
@@ -75,7 +78,36 @@ class StoreBench:
         self._stack.callback(client.close)
         return client
 
+    def assert_releases(self, adapter: type[Any], use: Callable[[Any], object]) -> None:
+        """Opening, using and closing again and again leaves neither descriptors nor threads behind."""
+
+        def once() -> None:
+            made = adapter(self.url, self.options_with(LONG_LEASE_S))
+            made.open()
+            try:
+                use(made)
+            finally:
+                made.close()
+
+        once()  # what is kept for the whole process comes with the first use
+        before = _held_resources()
+        for _ in range(_ROUNDS):
+            once()
+        # Threads may need a moment to end.
+        wait_until(
+            lambda: all(now <= then for now, then in zip(_held_resources(), before, strict=True)),
+            PROMPT_S * scale(),
+            lambda: (
+                f"descriptors and threads are released: {before} before, {_held_resources()} after {_ROUNDS} rounds"
+            ),
+        )
+
     def needs(self, holds: bool, why: str) -> None:
         """Skip the test, saying why, unless a condition holds."""
         if not holds:
             pytest.skip(f"{self.adapter.__name__}: {why}")
+
+
+def _held_resources() -> tuple[int, int]:
+    """How many descriptors are open and how many threads run."""
+    return len(os.listdir("/proc/self/fd")), threading.active_count()
