@@ -6,11 +6,8 @@ and route are checked, hooks are called. Limits, ETA and expiry are ignored; ret
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
     from celeriac.task import Task
 
 _CLOCK = SystemClock()
-_run_alone = CoroutineRunner()
 
 
 def run_eagerly(
@@ -108,31 +104,11 @@ def _sealed(outcome: Outcome, serializer: Serializer) -> Outcome:
 
 
 def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run it to its end; on a thread of its own if this one is inside an event loop already."""
+    runner = CoroutineRunner()
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return _run_alone(coroutine)
-    answer: list[Callable[[], Any]] = []
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=lambda: answer.append(_settle(context, coroutine)), daemon=True)
-    thread.start()
-    thread.join()  # as long as the task takes: a call in place waits for its end
-    return answer[0]()
-
-
-def _settle(context: contextvars.Context, coroutine: Coroutine[Any, Any, Any]) -> Callable[[], Any]:
-    """Run the coroutine; return a function that returns its value, or raises what it raised."""
-    try:
-        value = context.run(asyncio.run, coroutine)
-    except BaseException as exc:  # noqa: BLE001 - carried to the calling thread
-        error = exc
-
-        def fail() -> Any:
-            raise error
-
-        return fail
-    return lambda: value
+        return runner(coroutine)
+    finally:
+        runner.close()
 
 
 def _store(task: Task[Any, Any], settled: Settled, fields: RequestFields, outcome: Outcome) -> None:

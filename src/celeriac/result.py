@@ -355,6 +355,7 @@ class EagerResult(AsyncResult[R_co]):
 
     def revoke(self, *args: Any, **kwargs: Any) -> None:
         """The state is REVOKED from now on."""
+        self._final = None
         self._meta_known = Meta(task_id=self.id, status=states.REVOKED, name=self._meta_known.name)
 
     def __repr__(self) -> str:

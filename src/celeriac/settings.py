@@ -38,6 +38,7 @@ class Settings(MutableMapping[str, Any]):
         own = self.__dict__
         own["_load"] = load
         own["_source"] = None
+        own["_pending"] = {}
         own["_added"] = []  # functions
         own["changes"] = {}
         own["version"] = 0
@@ -93,24 +94,12 @@ class Settings(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def is_set(self, name: str) -> bool:
-        """True if the user gave this setting, by whatever way, even as None."""
-        return (
-            any(os.environ.get(variable) for variable in _ENVIRONMENT.get(name, ()))
-            or name in self.changes
-            or name in self._configured()
-        )
-
     def seconds(self, name: str) -> float | None:
         """A duration in seconds; None, and 0 where it means the same, as None."""
         value = self[name]
         if isinstance(value, timedelta):
             value = value.total_seconds()
         return float(value) if value else None
-
-    def first(self, *names: str) -> Any:
-        """The value of the first of `names` that is not None."""
-        return next((self[name] for name in names if self.get(name) is not None), None)
 
     def get_by_parts(self, *parts: str) -> Any:
         """``get_by_parts("worker", "pool")`` is ``worker_pool``."""
@@ -149,9 +138,13 @@ class Settings(MutableMapping[str, Any]):
         self._touch()
 
     def reload(self, load: Callable[[], Mapping[str, Any]]) -> None:
-        """Forget what was configured and changed; `load` supplies the configuration from now on."""
+        """Forget what was configured, and what was changed since; `load` supplies the configuration from now on.
+
+        What the app was made with, or changed before its configuration was first read, stays.
+        """
+        if self.__dict__["_source"] is not None:
+            self.__dict__["changes"] = dict(self._pending)
         self.__dict__.update(_load=load, _source=None)
-        self.changes.clear()
         self._touch()
 
     # showing
@@ -187,6 +180,7 @@ class Settings(MutableMapping[str, Any]):
         source: Mapping[str, Any] | None = self.__dict__["_source"]
         if source is None:
             own = self.__dict__
+            own["_pending"] = dict(self.changes)
             own["_source"] = {}  # what the configuration's own code reads while it is imported
             try:
                 source = own["_load"]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from datetime import timezone
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from msgspec import Struct, structs
 
 from celeriac.core.options import check_options
 from celeriac.core.prepare import SendDefaults
+from celeriac.model.errors import CeleriacWarning
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.ports import Serializer
 from celeriac.task_options import TaskOptions
@@ -66,6 +68,22 @@ class Settled(Struct, frozen=True):
     trail: bool = True
     from_settings: Mapping[str, Any] = {}
     """What the task's attributes are where nobody set them."""
+
+
+_NOT_YET = ("rate_limit", "pydantic")
+"""Task options that are accepted, without effect in this version."""
+
+
+def check_task(task: Task[Any, Any]) -> None:
+    """Check the call options a task has as attributes. Raises TypeError or ValueError, with the task's name."""
+    try:
+        check_options({name: own_option(task, name) for name in _TASK_CALL_OPTIONS})
+    except (TypeError, ValueError) as exc:
+        raise type(exc)(f"task {task.name}: {exc}") from None
+    silent = [name for name in _NOT_YET if own_option(task, name)]
+    if silent:
+        words = f"task {task.name}: option {silent[0]} has no effect in this version yet"
+        warnings.warn(words, CeleriacWarning, stacklevel=5)
 
 
 def own_option(task: Task[Any, Any], name: str) -> Any:

@@ -21,7 +21,7 @@ from celeriac.model.errors import EncodeError, Reject, Retry
 from celeriac.model.ids import new_id
 from celeriac.model.policy import TaskPolicy
 from celeriac.result import AsyncResult, EagerResult
-from celeriac.settled import FROM_SETTINGS, Settled, retries_of, settle
+from celeriac.settled import FROM_SETTINGS, Settled, check_task, retries_of, settle
 from celeriac.task_options import TaskOptions
 from celeriac.wire.protocol2 import encode_call
 from celeriac.wire.serializers import by_content_type
@@ -53,9 +53,10 @@ class Task(TaskOptions, Generic[P, R]):
     # made by the app
 
     def bind(self, app: Celeriac) -> Task[P, R]:
-        """Belong to `app`. The app calls it."""
+        """Belong to `app`; the app calls it. Raises TypeError or ValueError for an option that is wrong."""
         self.app = app
         self._settled: Settled | None = None
+        check_task(self)
         self._calls_itself = type(self).__call__ is not Task.__call__
         self._body: Callable[..., Any] = self.__call__ if self._calls_itself else self.run
         function = getattr(self.run, "__func__", self.run)
