@@ -166,7 +166,7 @@ class Ear(threading.Thread):
             self._trouble("control_unreadable", f"a control message cannot be read and is ignored: {exc}")
             return
         if word.revoke:
-            self._mailbox.post(Cancelled(word.revoke, word.terminate, word.signal))
+            self._mailbox.post(Cancelled(word.revoke, word.terminate, str(word.signal or "SIGTERM")))
 
 
 class _ControlWord(msgspec.Struct, frozen=True):
@@ -174,4 +174,4 @@ class _ControlWord(msgspec.Struct, frozen=True):
 
     revoke: tuple[str, ...] = ()
     terminate: bool = False
-    signal: str = "SIGTERM"
+    signal: str | int | None = None

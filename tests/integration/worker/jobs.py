@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from celeriac import Celeriac, Task
@@ -115,8 +116,9 @@ def fail_badly() -> None:
 
 @app.task
 def close_stdout() -> str:
-    os.close(1)
-    os.close(2)
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            os.close(descriptor)
     print("nobody hears this")
     return "closed"
 

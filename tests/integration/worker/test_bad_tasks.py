@@ -8,8 +8,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from msgspec.msgpack import decode, encode
+from msgspec.structs import replace
 
 from celeriac.exceptions import EncodeError, TimeLimitExceeded, WorkerLostError
+
+from celeriac.model.message import Message
 
 from .conftest import Worker, eventually, lines
 
@@ -100,10 +104,17 @@ def test_a_corrupt_message_is_a_dead_letter_and_the_worker_goes_on(jobs: ModuleT
     corrupt = [jobs.add.delay(1, 1) for _ in range(3)]
     jobs.app.close()
     with sqlite3.connect(folder / "celeriac.db") as connection:
-        rows = connection.execute("select id from message order by id").fetchall()
-        connection.execute("update message set headers = ? where id = ?", (b"{not json", rows[0][0]))
-        connection.execute("update message set body = ? where id = ?", (b"\xff\xfe", rows[1][0]))
-        connection.execute("update message set body = ? where id = ?", (b'[[1, 2], {}, "odd"', rows[2][0]))
+        rows = connection.execute("select key, data from message order by key").fetchall()
+        spoiled = [
+            replace(decode(data, type=Message), **change)
+            for (_, data), change in zip(
+                rows,
+                ({"headers": b"{not json"}, {"body": b"\xff\xfe"}, {"body": b'[[1, 2], {}, "odd"'}),
+                strict=True,
+            )
+        ]
+        for (key, _), message in zip(rows, spoiled, strict=True):
+            connection.execute("update message set data = ? where key = ?", (encode(message), key))
     connection.close()
     start("-c", "1")
     assert works(jobs)

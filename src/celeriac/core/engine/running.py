@@ -114,9 +114,8 @@ def _terminate(state: State, child: Child, flight: Flight, signal: str, now: Now
     flight.broken = True
     child.broken_at = now.monotonic
     out.effects.append(Interrupt(child.id, flight.seq, "terminate", signal))
-    if not state.policy.pool_kills:
-        # Where jobs share a process, one that does not obey costs the process. Elsewhere the signal is the user's.
-        state.alarm(now.monotonic + state.policy.interrupt_wait_s, KILL, child.id, flight.seq)
+    # A job may ignore the signal; then its process ends.
+    state.alarm(now.monotonic + state.policy.interrupt_wait_s, KILL, child.id, flight.seq)
 
 
 def ring(state: State, now: Now, out: Out) -> None:
