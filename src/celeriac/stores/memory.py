@@ -69,11 +69,13 @@ class Line:
 class Flag:
     """A cancellation: in force until `until_at`, and for every message published before that."""
 
-    __slots__ = ("keep_s", "until_at")
+    __slots__ = ("keep_s", "until_at", "upto")
 
-    def __init__(self, until_at: float, keep_s: float) -> None:
+    def __init__(self, until_at: float, keep_s: float, upto: int) -> None:
         self.until_at = until_at
         self.keep_s = keep_s
+        self.upto = upto
+        """The largest key there was: everything up to it is covered, whatever the clock did meanwhile."""
 
 
 class MemoryStore:
@@ -100,7 +102,7 @@ class MemoryStore:
             bell.close()
         self.bells: set[MemoryBell] = set()
         self._leases: dict[int, float] = {}
-        self._keys = itertools.count(1)
+        self.last_key = 0
         self._turn = 0
 
     def wake(self) -> None:
@@ -120,7 +122,8 @@ class MemoryStore:
     def _insert(self, messages: Iterable[Message], levels: Iterable[int]) -> None:
         now = self.clock.wall()
         for message, level in zip(messages, levels):  # noqa: B905 - same length by construction
-            held = Held(next(self._keys), level, message, now)
+            self.last_key += 1
+            held = Held(self.last_key, level, message, now)
             self.place(held, message.eta_at if message.eta_at is not None and message.eta_at > now else None)
 
     def place(self, held: Held, due_at: float | None) -> None:
@@ -203,7 +206,7 @@ class MemoryStore:
 
     def in_force(self, flag: Flag, held: Held) -> bool:
         """Whether a cancellation covers this message: it had not run out when the message came."""
-        return held.published_at < flag.until_at
+        return held.key <= flag.upto or held.published_at < flag.until_at
 
     def settle(self, holder: Holder, settlements: Sequence[Settlement], then_take: Claim | None) -> Settled:
         """Carry out all that is not stale, then claim, as one step. Raises BrokerRejected, and then

@@ -123,7 +123,7 @@ def cancel(store: MemoryStore, ids: Sequence[str], keep_s: float) -> None:
         store.expire_flags()
         until_at = store.clock.wall() + keep_s
         for task_id in ids:
-            store.flags[task_id] = Flag(until_at, keep_s)
+            store.flags[task_id] = Flag(until_at, keep_s, store.last_key)
 
 
 def listen(store: MemoryStore, queues: Sequence[str]) -> MemoryBell:

@@ -67,6 +67,8 @@ class SqliteStore:
     def open(self, user: int) -> None:
         """Check the place, connect, create or migrate. Raises StoreFault."""
         check_place(self.path)
+        self.main.unlock()
+        self.beat.unlock()
         self.main.read(lambda conn: conn.execute("select 1").fetchone())
         self._users.add(user)
 
@@ -77,9 +79,9 @@ class SqliteStore:
             self.release()
 
     def release(self) -> None:
-        """Close connections, bells and sockets; the next use opens them again."""
-        self.beat.close()
-        self.main.close()
+        """Close connections, bells and sockets until somebody opens the store again."""
+        self.beat.close(for_good=True)
+        self.main.close(for_good=True)
         self.bells.close()
         self.post.close()
         self.mailbox.close()
@@ -125,7 +127,7 @@ class SqliteStore:
             else:
                 raise StoreUnavailable("other threads kept the database busy all the time; try again")
         try:
-            if not batch.done:
+            while not batch.done:  # those before us may fill a transaction or two
                 self._lead()
         finally:
             self._leading.release()
@@ -184,12 +186,21 @@ class SqliteStore:
         self, holder: Holder, claim: Claim, wait_s: float, when_idle: Callable[[], object]
     ) -> Sequence[Delivery]:
         """Claim, waiting up to `wait_s` for the first message; calls `when_idle` when there is nothing."""
-        deadline = time.monotonic() + wait_s
+        try:
+            return self._take_waiting(holder, claim, time.monotonic() + wait_s, when_idle)
+        except StoreUnavailable:
+            if holder.is_open:
+                raise
+            return ()  # closed by another thread while we waited
+
+    def _take_waiting(
+        self, holder: Holder, claim: Claim, deadline: float, when_idle: Callable[[], object]
+    ) -> Sequence[Delivery]:
         deliveries = self.take(holder, claim)
         if not deliveries:
             when_idle()
             deliveries = self.take(holder, claim)
-        if deliveries or wait_s <= 0:
+        if deliveries or time.monotonic() >= deadline:
             return deliveries
         listener = self.bells.listen([bell_of(name) for name in claim.queues])
         try:

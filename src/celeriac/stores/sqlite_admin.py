@@ -82,14 +82,13 @@ def purge(conn: sqlite3.Connection, queue: str) -> int:
     row = conn.execute("select id from queue where name=?", (queue,)).fetchone()
     if row is None:
         return 0
-    keys = conn.execute(
-        "select key from ready where queue=?1 union all select key from due where queue=?1 limit ?2",
-        (row[0], _PURGE_MAX),
-    ).fetchall()
+    queue_id = row[0]
+    ready = conn.execute("select queue, rank, key from ready where queue=? limit ?", (queue_id, _PURGE_MAX)).fetchall()
+    due = conn.execute("select queue, due_at, key from due where queue=? limit ?", (queue_id, _PURGE_MAX)).fetchall()
+    keys = [(one[2],) for one in ready + due]
     messages_sql.left(conn, [key for (key,) in keys])
-    marks = [(row[0], key) for (key,) in keys]
-    conn.executemany("delete from ready where queue=? and rank in (0,1,2,3,4,5,6,7,8,9) and key=?", marks)
-    conn.executemany("delete from due where queue=? and key=?", marks)
+    conn.executemany("delete from ready where queue=? and rank=? and key=?", ready)
+    conn.executemany("delete from due where queue=? and due_at=? and key=?", due)
     conn.executemany("delete from message where key=?", keys)
     return len(keys)
 
@@ -148,7 +147,10 @@ def pause(conn: sqlite3.Connection, queue: str, paused: bool) -> None:
 def cancel(conn: sqlite3.Connection, ids: Iterable[str], keep_s: float) -> None:
     """Flag tasks as cancelled."""
     until_at = time.time() + keep_s
-    conn.executemany("insert or replace into cancel values(?,?,?)", [(task_id, until_at, keep_s) for task_id in ids])
+    conn.executemany(
+        "insert or replace into cancel select ?, ?, ?, ifnull(max(key), 0) from message",
+        [(task_id, until_at, keep_s) for task_id in ids],
+    )
 
 
 def next_due_at(conn: sqlite3.Connection, queues: Iterable[str]) -> float | None:

@@ -81,6 +81,17 @@ class Bells:
                 except OSError:
                     pass  # full: whoever listens has been rung for long
 
+    def ring_once(self, name: str) -> None:
+        """Ring a bell that is not worth remembering. Never blocks, never raises."""
+        if self.folder is None:
+            return
+        with suppress(OSError):
+            fd = _open_fifo(f"{self.folder}/{name}")
+            try:
+                os.write(fd, b"!")
+            finally:
+                os.close(fd)
+
     def _look(self, name: str, known: tuple[int, int, float] | None, now: float) -> tuple[int, int, float]:
         try:
             inode = os.stat(f"{self.folder}/{name}").st_ino  # noqa: PTH116 - as hot as publishing

@@ -62,6 +62,7 @@ class Link:
         self._conn: sqlite3.Connection | None = None
         self._file = (0, 0)
         self._inside = False
+        self._shut = False
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` as one write transaction: all of it is committed, or none of it and a StoreFault raised."""
@@ -131,6 +132,8 @@ class Link:
             raise StoreUnavailable(
                 f"{self.path!r} was removed or replaced while it was open; the next try opens what is there now"
             )
+        if self._shut:
+            raise StoreUnavailable(f"{self.path!r} was closed by another thread; call open() first")
         self._gate.open()
         self._gate.enter(deadline)
         try:
@@ -186,8 +189,14 @@ class Link:
             with suppress(sqlite3.Error):
                 conn.close()
 
-    def close(self) -> None:
-        """Close the connection; the next use opens it again. The last one out leaves a single clean file."""
+    def unlock(self) -> None:
+        """After a `close(for_good=True)`: let the link open again."""
+        self._shut = False
+
+    def close(self, *, for_good: bool = False) -> None:
+        """Close the connection; the next use opens it again, unless it was for good. The last one out leaves a
+        single clean file."""
+        self._shut = for_good or self._shut
         if not self._lock.acquire(timeout=self.timeout_s):
             raise StoreUnavailable("other threads kept the database busy all the time; close again later")
         try:

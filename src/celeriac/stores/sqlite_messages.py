@@ -54,7 +54,7 @@ class Taken(NamedTuple):
     key: int
     attempt: int
     crashes: int
-    cancel_until: float | None
+    cancelled: bool
     data: bytes
 
 
@@ -175,7 +175,7 @@ def claim(conn: sqlite3.Connection, holder: Holder, wish: Claim, turn: int) -> t
         )
         last_key, last_rank = rows[-1][0], rows[-1][1]
         conn.execute("delete from ready where queue=? and (rank, key) <= (?, ?)", (queue[0], last_rank, last_key))
-        taken += [Taken(key, attempt + 1, crashes, None, data) for key, _, attempt, crashes, data in rows]
+        taken += [Taken(key, attempt + 1, crashes, False, data) for key, _, attempt, crashes, data in rows]
         if len(rows) == left and conn.execute("select 1 from ready where queue=? limit 1", queue).fetchone():
             more.append(name)
     if taken and conn.execute("select 1 from cancel limit 1").fetchone():
@@ -188,8 +188,10 @@ def _with_cancel(conn: sqlite3.Connection, taken: Taken) -> Taken:
         task_id = _decode(taken.data).id
     except msgspec.DecodeError:
         return taken
-    row = conn.execute("select until_at from cancel where id=?", (task_id,)).fetchone()
-    return taken._replace(cancel_until=row[0]) if row else taken
+    row = conn.execute(
+        "select 1 from cancel where id=?1 and (upto>=?2 or until_at*1e6>?2)", (task_id, taken.key)
+    ).fetchone()
+    return taken._replace(cancelled=True) if row else taken
 
 
 def _promote(conn: sqlite3.Connection, queue: int, limit: int) -> None:
@@ -214,15 +216,13 @@ def deliveries(taken: Iterable[Taken]) -> tuple[list[Delivery], list[Damaged]]:
     """What was claimed, decoded; apart, what cannot be."""
     good: list[Delivery] = []
     bad: list[Damaged] = []
-    for key, attempt, crashes, cancel_until, data in taken:
+    for key, attempt, crashes, cancelled, data in taken:
         receipt = Receipt(key, attempt)
         try:
             message = _decode(data)
         except msgspec.DecodeError as exc:
             bad.append(Damaged(receipt, f"the stored message is damaged: {exc}", data))
             continue
-        # A cancellation covers what came before it ran out; the key tells when the message came.
-        cancelled = cancel_until is not None and key < cancel_until * 1e6
         good.append(Delivery(message, receipt, crashes, attempt > 1, cancelled))
     return good, bad
 
@@ -324,7 +324,10 @@ def left(conn: sqlite3.Connection, keys: Iterable[int | str]) -> None:
         if row is not None:
             with suppress(msgspec.DecodeError):
                 task_id = _decode(row[0]).id
-                conn.execute("update cancel set until_at=?+keep_s where id=? and until_at*1e6>?", (now, task_id, key))
+                conn.execute(
+                    "update cancel set until_at=?1+keep_s where id=?2 and (upto>=?3 or until_at*1e6>?3)",
+                    (now, task_id, key),
+                )
 
 
 def write_records(conn: sqlite3.Connection, records: Sequence[Record]) -> bool:

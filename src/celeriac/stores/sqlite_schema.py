@@ -28,7 +28,7 @@ create table dead(key integer primary key, attempt int not null, crashes int not
                   task_id text not null, task text not null);
 create index dead_by_id on dead(task_id);
 create index dead_by_time on dead(buried_at);
-create table cancel(id text primary key, until_at real not null, keep_s real not null) without rowid;
+create table cancel(id text primary key, until_at real not null, keep_s real not null, upto int not null) without rowid;
 create table result(id text primary key, state text not null, payload blob not null, content_type text not null,
                     expires_at int) without rowid;
 create index result_by_expiry on result(expires_at) where expires_at is not null;
@@ -39,6 +39,7 @@ create table ear(id integer primary key autoincrement, topic text not null, oid 
 create index ear_by_topic on ear(topic);
 create table word(id integer primary key autoincrement, topic text not null, data blob not null, at real not null);
 """
+# cancel.upto is the largest key there was: a cancellation covers all up to it, and what came before `until_at`.
 # rank is 9 minus the level, so that plain ascending order is the order of delivery.
 
 # "CelQ": tells this file from another program's database.

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from contextlib import suppress
 
 from celeriac.model.ids import random_id
+from celeriac.stores.faults import StoreFault
 from celeriac.stores.sqlite import SqliteStore
 from celeriac.stores.sqlite_link import Link
 
@@ -30,7 +32,8 @@ def store_at(path: str, timeout_s: float, *, durable: bool) -> SqliteStore:
 
 def _close_links(links: tuple[Link, ...]) -> None:
     for link in links:
-        link.close()
+        with suppress(StoreFault):
+            link.close()
 
 
 def _before_fork() -> None:

@@ -23,6 +23,8 @@ _WORD_LIFE_S = 60.0
 _SWEEP_IN_TAKE_EACH_S = 0.5
 # Leftover sockets and bells of dead processes are looked for this often.
 _TIDY_EACH_S = 60.0
+# A cancellation has run out, and covers no message that is still here: all that are here are younger.
+_CANCEL_OVER = "until_at<=?1 and max(upto, until_at*1e6) < ifnull((select min(key) from message), 9e18)"
 
 
 class Sweeper:
@@ -78,11 +80,11 @@ class Sweeper:
 
         def any_due(conn: sqlite3.Connection) -> bool:
             (due,) = conn.execute(
-                "select exists(select 1 from result where expires_at<=?1) "
+                "select exists(select 1 from result where expires_at<=?1) "  # noqa: S608 - our own text
                 "or exists(select 1 from word where at<=?2) or exists(select 1 from dead where buried_at<=?3) "
                 "or exists(select 1 from ear where until<=?4 or boot_id<>?5) "
-                "or exists(select 1 from cancel where until_at<=?6)",
-                (now, now - _WORD_LIFE_S, buried_before, boot_now(), BOOT_ID, _oldest(conn, now)),
+                f"or exists(select 1 from cancel where {_CANCEL_OVER})",
+                (now, now - _WORD_LIFE_S, buried_before, boot_now(), BOOT_ID),
             ).fetchone()
             return bool(due)
 
@@ -102,8 +104,8 @@ class Sweeper:
             conn.executemany("delete from dead where key=?", keys)
             conn.executemany("delete from message where key=?", keys)
             conn.execute(
-                "delete from cancel where id in (select id from cancel where until_at<=? limit ?)",
-                (_oldest(conn, now), _EXPIRE_MAX),
+                f"delete from cancel where id in (select id from cancel where {_CANCEL_OVER} limit ?2)",  # noqa: S608
+                (now, _EXPIRE_MAX),
             )
 
         if self._store.main.read(any_due):
@@ -122,12 +124,6 @@ class Sweeper:
                 )
                 if is_stale:
                     path.unlink(missing_ok=True)
-
-
-def _oldest(conn: sqlite3.Connection, now: float) -> float:
-    """When the oldest message came, or now: a cancellation that ran out before it covers nothing any more."""
-    (key,) = conn.execute("select min(key) from message").fetchone()
-    return now if key is None else min(now, key / 1e6)
 
 
 def _return_claims(conn: sqlite3.Connection, node: int, running: set[int]) -> int:

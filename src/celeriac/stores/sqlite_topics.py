@@ -40,7 +40,7 @@ def publish_topic(store: SqliteStore, topic: str, data: bytes) -> None:
             )
         )
         for oid in oids:
-            store.bells.ring(f"e-{oid}")
+            store.bells.ring_once(f"e-{oid}")
 
 
 class SqliteSubscription:

@@ -29,9 +29,9 @@ def message(task_id: str, **fields: object) -> Message:
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BrokerMisconfigured, match="absent.*does not exist"):
+    with pytest.raises(BrokerMisconfigured, match=r"absent.*does not exist"):
         SqliteBroker(f"sqlite:///{tmp_path}/absent/x.db", {}).open()
-    with pytest.raises(BackendMisconfigured, match="absent.*does not exist"):
+    with pytest.raises(BackendMisconfigured, match=r"absent.*does not exist"):
         SqliteBackend(f"sqlite:///{tmp_path}/absent/x.db", {}).open()
 
 
