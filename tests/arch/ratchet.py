@@ -9,7 +9,11 @@ MODULE_LINES: dict[str, int] = {}
 FUNCTION_LINES: dict[str, int] = {}
 """`module:function` -> lines allowed, where it is more than 60."""
 
-PARAMETERS: dict[str, int] = {}
+PARAMETERS: dict[str, int] = {
+    # A simulated store's answer is one event with many facts; a value for it would be used once.
+    "celeriac.testing.simulator_node:SimNode._tell": 8,
+    "celeriac.testing.simulator_world:World._store_tells": 9,
+}
 """`module:function` -> parameters allowed, where it is more than 7."""
 
 UNDOCUMENTED: dict[str, str] = {
