@@ -272,6 +272,6 @@ def test_under_gevents_monkey_patching_clients_send_and_wait(app, tmp_path):
     """
     worker = threading.Thread(target=work, args=(app, 10))
     worker.start()
-    done = run_program(program.replace("-W", ""), tmp_path)
+    done = run_program(program, tmp_path)
     worker.join(timeout=60)
     assert done.returncode == 0, done.stderr
