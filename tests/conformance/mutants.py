@@ -758,6 +758,15 @@ class ConfirmsBeforeItStores(SqliteBroker):
         self.waiting = self.waiting[-50:]
 
 
+@caught_by("test_a_death_amid_settlements_leaves_each_done_with_all_that_belongs_to_it_or_not_at_all")
+class SettlesInTwoSteps(SqliteBroker):
+    def settle(self, settlements, then_take=None):
+        settled = super().settle([Settlement(each.receipt, each.verdict) for each in settlements], then_take)
+        time.sleep(0.02)  # so that most deaths fall between the two
+        super().settle([replace(each, receipt=None) for each in settlements])
+        return settled
+
+
 @caught_by("test_a_process_that_hung_past_its_lease_learns_that_it_lost_its_claims")
 class ThinksItHoldsWhatItLost(SqliteBroker):
     def extend(self, receipts, lease_s):

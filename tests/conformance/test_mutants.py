@@ -1,8 +1,5 @@
 """The suites are tested too: each planted fault must be caught by the tests that stand for the broken line."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from celeriac.backends.memory import MemoryBackend
@@ -14,9 +11,7 @@ from celeriac.testing.broker_suite import BrokerSuite
 from celeriac.testing.bus_suite import BusSuite
 from celeriac.testing.clients import SCALE_VARIABLE
 from celeriac.testing.faults import names_of_tests, run_test
-
-sys.path.insert(0, str(Path(__file__).parent))  # clients import the mutants too
-from mutants import MUTANTS, Bus
+from conformance.mutants import MUTANTS, Bus
 
 
 @pytest.fixture(autouse=True)

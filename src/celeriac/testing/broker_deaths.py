@@ -16,6 +16,7 @@ _RETURN_S = 2.0
 """What a dead holder had is back this long after its lease, at the latest."""
 _BATCH = 5
 _CONFIRMED_FIRST = 15
+_RELAYED = 600
 
 
 class Deaths(BrokerBench):
@@ -136,11 +137,7 @@ class Deaths(BrokerBench):
         for _ in range(_CONFIRMED_FIRST):
             confirmed.extend(client.confirmed())
         client.kill()
-        try:
-            while True:
-                confirmed.extend(client.confirmed())
-        except EOFError:
-            pass  # all that it had confirmed is read
+        confirmed.extend(client.last_words())
         there: list[str] = []
 
         def all_there() -> bool:
@@ -153,6 +150,32 @@ class Deaths(BrokerBench):
         if self.facts.batch_is_atomic:
             batches = [name.rsplit("-", 1)[0] for name in there]
             assert {batches.count(batch) for batch in batches} == {_BATCH}, "a batch was stored in part"
+
+    def test_a_death_amid_settlements_leaves_each_done_with_all_that_belongs_to_it_or_not_at_all(self) -> None:
+        self.needs(self.facts.shared and self.facts.atomic_commit, "makes no such promise across processes")
+        backend = self.open_backend()
+        ids = [f"m{number:03}" for number in range(_RELAYED)]
+        self.publish(*ids)
+        client = self.client(SHORT_LEASE_S * scale()).ready()
+        client.ask("relay_on", "q", "next")
+        confirmed: list[str] = []
+        while len(confirmed) < _RELAYED // 10:
+            confirmed.extend(client.confirmed())
+        client.kill()
+        confirmed.extend(client.last_words())
+        followed = [name.removesuffix("-next") for name in self._all_of("next")]
+        recorded = [one for one, found in zip(ids, backend.read(ids), strict=True) if found is not None]
+        assert sorted(followed) == recorded, "records and follow-ups do not go together"
+        assert set(confirmed) <= set(recorded), "what was confirmed is not there"
+        left = self._returned(_RELAYED - len(recorded), (SHORT_LEASE_S + _RETURN_S) * scale())
+        assert sorted([*recorded, *ids_of(left)]) == ids, "acks do not go together with records and follow-ups"
+
+    def _all_of(self, queue: str) -> list[str]:
+        """The ids of everything that can be taken from a queue."""
+        got: list[str] = []
+        while more := self.take(queue, limit=500):
+            got.extend(ids_of(more))
+        return got
 
     def test_deaths_of_busy_takers_lose_nothing(self) -> None:
         self.needs(self.facts.shared, "is not shared")

@@ -23,6 +23,7 @@ HEADER = struct.Struct("!I")
 """The length of the frame that follows."""
 
 _CHURN_BATCH = 32
+_RELAY_BATCH = 3
 _RELEASE_EACH = 7
 """A churning client hands back each seventh message it sees for the first time, so that attempts are exercised."""
 
@@ -65,6 +66,7 @@ class _Served:
             "churn": self._churn,
             "publish_on": self._publish_on,
             "write_on": self._write_on,
+            "relay_on": self._relay_on,
         }
 
     def send(self, answer: Answer) -> None:
@@ -119,6 +121,26 @@ class _Served:
             self._adapter.publish([Message(one, "t", queue, b"{}", b"[]") for one in ids])
             self.send(Answer(ids))
             number += 1
+
+    def _relay_on(self, queue: str, next_queue: str) -> None:
+        """Settle until killed: each message with its ack, a record of its id, and a follow-up ``<id>-next``; answer
+        with the ids of each batch when it is confirmed."""
+        while True:
+            deliveries = self._adapter.take([queue], _RELAY_BATCH, 0.1)
+            ids = [delivery.message.id for delivery in deliveries]
+            batch = [
+                Settlement(
+                    delivery.receipt,
+                    Ack(),
+                    (Record(one, "SUCCESS", one.encode()),),
+                    (Message(f"{one}-next", "t", next_queue, b"{}", b"[]"),),
+                )
+                for one, delivery in zip(ids, deliveries, strict=True)
+            ]
+            stale = self._adapter.settle(batch).stale
+            if stale:
+                raise CeleriacError(f"claims were lost while they were held: {stale}")
+            self.send(Answer(ids))
 
     def _write_on(self, prefix: str) -> None:
         """Write records until killed; answer with the id of each when it is confirmed."""

@@ -105,6 +105,7 @@ _ANSWERS: Mapping[str, Any] = {
     "churn": list[tuple[str, int]],
     "publish_on": list[str],
     "write_on": list[str],
+    "relay_on": list[str],
     "read": list[Union[Record, None]],
     "wait": list[Record],
 }
@@ -162,9 +163,18 @@ class Client:
         return self.answer()
 
     def confirmed(self, bound_s: float = 10.0) -> list[str]:
-        """What the ``publish_on`` or ``write_on`` under way has confirmed next. EOFError after its death."""
+        """What the ``publish_on``, ``write_on`` or ``relay_on`` under way has confirmed next. EOFError after its death."""
         ids: list[str] = self._value("publish_on", bound_s)
         return ids
+
+    def last_words(self) -> list[str]:
+        """After `kill`: all that had been confirmed and was not read yet."""
+        ids: list[str] = []
+        while True:
+            try:
+                ids.extend(self.confirmed())
+            except EOFError:
+                return ids
 
     def signal(self, number: int) -> None:
         """Send the process a signal."""
