@@ -9,5 +9,8 @@ FAILED = {
     992: "a failure path whose child died too must still end the task",
     1245: "a terminated task in a shared process is REVOKED, not failed",
     3437: "a node that exits while an acknowledgement is stuck leaves its claim to the lease",
+    11141: "events before a stop, in one batch with it, may still start children",
+    13437: "a node resized to no children kept a failure path for five seconds, though nobody was left to run it",
+    13830: "a failure path waits behind a long task in a node of one slot",
     3783: "a task cut off at the end of the grace period gets its bare final state",
 }

@@ -16,7 +16,6 @@ from celeriac.core.engine.events import (
     Died,
     Finished,
     LeaseLost,
-    Returned,
     Started,
     Stop,
 )
@@ -116,7 +115,7 @@ def asks_for_more_than_there_is_room_for(patch):
 
 def asks_only_when_everything_is_idle(patch):
     def lazy(original, state, now):
-        room, idle, hungry = original(state, now)
+        room, _, hungry = original(state, now)
         return room, 0, hungry and all(not child.flights for child in state.children.values())
 
     wrap(patch, prefetch, "_room", lazy)

@@ -197,7 +197,7 @@ class HandsOff:
     def see(self, world: World, fact: Fact) -> None:
         """Take in one fact."""
         what, node = fact.what, fact.node
-        if what == "stop":
+        if what == "stopping":
             self._stopping.add(node)
         elif what in {"node_exited", "node_killed", "exit"}:
             self._gone.add(node)

@@ -116,6 +116,8 @@ class SimNode:
                 if isinstance(event, LeaseLost):
                     for receipt in event.receipts:
                         self._tell("knows_lost", receipt=receipt)
+                elif isinstance(event, Stop):
+                    self._tell("stopping")
         wake = engine.wake_at(self.state, now)
         if wake is not None and self.alive:
             # A real shell sleeps at least a little, too: time must pass.

@@ -14,6 +14,8 @@ READY_WAIT_S = 0.1
 """No message that is due waits longer than this while a slot is idle."""
 RESERVED_WAIT_S = 0.4
 """No reserved job waits longer than this in a child while a slot is idle: the engine's patience, and two journeys."""
+CONCLUDE_WAIT_S = 5.0
+"""A failure path, whose task is over, may wait so long for a child."""
 _LINKS_S = 0.03
 _CROWD_S = 0.9
 """What slow links may add, in worlds that have them."""
@@ -37,6 +39,8 @@ class Promptness:
         self._ended_on: set[int] = set()
         self._down_at = -inf
         self._terminated_at: dict[str, float] = {}
+        self._crashed: set[Receipt] = set()
+        """Claims whose failure path waits for a child to run it."""
         self._complained = 0
         self._nodes: Mapping[int, SimNode] = {}
         self._unplaced_since: dict[tuple[int, Receipt], float] = {}
@@ -56,6 +60,8 @@ class Promptness:
             self._began[node, fact.child, fact.seq] = fact
         elif what in {"ended", "cut", "crashed"}:
             self._ended_on.add(node)
+            if what != "ended" and fact.receipt is not None:
+                self._crashed.add(fact.receipt)
             if not fact.flag:
                 self._judge_limits(world, fact)
         elif what in {"node_hung", "node_resumed"}:
@@ -179,7 +185,8 @@ class Promptness:
         for receipt in node.unplaced() - self._confirming[node.id]:
             key = (node.id, receipt)
             at = before[key] = self._unplaced_since.get(key, world.now)
-            if world.now - max(at, since, self._down_at) > RESERVED_WAIT_S + 2 * more_s:
+            patience_s = CONCLUDE_WAIT_S if receipt in self._crashed else RESERVED_WAIT_S
+            if world.now - max(at, since, self._down_at) > patience_s + 2 * more_s:
                 self._complained += 1
                 world.violation(f"node {node.id} sits on {receipt} since {at:.3f} s while a slot is idle")
         self._unplaced_since = before
