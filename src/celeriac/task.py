@@ -122,8 +122,8 @@ class Task(TaskOptions, Generic[P, R]):
         retry_policy, argsrepr, kwargsrepr, reply_to, root_id, parent_id, group_id, add_to_parent; a name that is none
         of ours becomes a property of the message.
 
-        Raises TypeError (arguments do not fit the function, an option has a wrong type), UnknownOption, ValueError,
-        EncodeError, BrokerUnavailable, BrokerRejected. Nothing was sent then.
+        Raises TypeError (arguments that do not fit, an option of a wrong type), UnknownOption, ValueError, EncodeError,
+        BrokerUnavailable, BrokerRejected. Nothing was sent then.
         """
         if args is None:
             args = ()
@@ -307,8 +307,6 @@ class Task(TaskOptions, Generic[P, R]):
         if state is None:
             raise TypeError("update_state() needs a state, such as 'PROGRESS'")
         self.app.store_state(target, state, meta, request if task_id in {None, request.id} else None)
-
-    # the rest
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:  # noqa: N802 - Celery's public name
         """The handle of a result of this task."""

@@ -40,9 +40,7 @@ def worker_config(
     **others: Any,
 ) -> WorkerConfig:
     """Each option given wins over its setting; None means "not given". `others` are fields of WorkerConfig.
-
-    Raises ImproperlyConfigured naming an option that is wrong.
-    """
+    Raises ImproperlyConfigured naming an option that is wrong."""
     chosen_pool = pool or conf["worker_pool"]
     if chosen_pool not in _POOLS:
         raise ImproperlyConfigured(f"worker_pool {chosen_pool!r}: this version has {' and '.join(_POOLS)}")

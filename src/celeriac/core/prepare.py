@@ -16,7 +16,6 @@ from celeriac.core.route import Router
 from celeriac.model.call import Call, RequestFields
 from celeriac.model.context import Context
 from celeriac.model.errors import CeleriacWarning
-from celeriac.model.message import Priority
 
 _NONE: Mapping[str, Any] = {}
 
@@ -59,8 +58,7 @@ def prepare(
     else:
         chosen, queue, properties = defaults.options, defaults.queue, _NONE
     get = chosen.get
-    priority: Priority = get("priority")
-    root_id, parent_id = get("root_id"), get("parent_id")
+    priority, root_id, parent_id = get("priority"), get("root_id"), get("parent_id")
     if parent is not None:
         parent_id = parent_id or parent.id
         root_id = root_id or parent.root_id or parent.id
