@@ -114,7 +114,21 @@ class SqliteStore:
         parcels = messages_sql.pack(messages)
         if not parcels:
             return
-        batch = _Batch(parcels)
+        if not self._waiting and self._leading.acquire(blocking=False):
+            try:
+                self._insert(parcels)
+            finally:
+                self._leading.release()
+        else:
+            self._publish_together(_Batch(parcels))
+        if len(parcels) == 1:
+            self.bells.ring(bell_of(parcels[0].queue))
+            return
+        for queue in {parcel.queue for parcel in parcels}:
+            self.bells.ring(bell_of(queue))
+
+    def _publish_together(self, batch: _Batch) -> None:
+        """Queue behind the thread that is storing now; then store for all that queue, or find it done."""
         self._waiting.append(batch)
         timeout_s = self.main.timeout_s
         if not self._leading.acquire(timeout=timeout_s):
@@ -133,8 +147,6 @@ class SqliteStore:
             self._leading.release()
         if batch.fault is not None:
             raise batch.fault
-        for queue in {parcel.queue for parcel in parcels}:
-            self.bells.ring(bell_of(queue))
 
     def _lead(self) -> None:
         """Store what all waiting threads have to publish."""

@@ -13,8 +13,8 @@ from celeriac.stores import sqlite_messages as messages_sql
 
 _DEPTH = """
 select q.name, q.paused,
-  (select count(*) from ready where queue=q.id) + (select count(*) from due where queue=q.id and due_at<=?1),
-  (select count(*) from due where queue=q.id and due_at>?1),
+  (select count(*) from ready where queue=q.id) + (select count(*) from due where queue=q.id and due_at<=:now),
+  (select count(*) from due where queue=q.id and due_at>:now),
   (select count(*) from claimed where queue=q.id),
   (select count(*) from dead where queue=q.id and not parked),
   (select count(*) from dead where queue=q.id and parked)
@@ -28,13 +28,16 @@ def depth(conn: sqlite3.Connection, queues: Sequence[str]) -> list[Depth]:
     """Counts of the named queues, or of all, sorted by name."""
     now = time.time()
     if queues:
-        rows = [conn.execute(f"{_DEPTH} where q.name=?2", (now, name)).fetchone() for name in sorted(set(queues))]
+        rows = [
+            conn.execute(f"{_DEPTH} where q.name=:name", {"now": now, "name": name}).fetchone()
+            for name in sorted(set(queues))
+        ]
         rows = [
             row or (name, 0, 0, 0, 0, 0, 0)
             for row, name in zip(rows, sorted(set(queues)))  # noqa: B905
         ]
     else:
-        rows = conn.execute(f"{_DEPTH} order by q.name", (now,)).fetchall()
+        rows = conn.execute(f"{_DEPTH} order by q.name", {"now": now}).fetchall()
     return [
         Depth(name, ready, delayed, claimed, dead, parked, bool(paused))
         for name, paused, ready, delayed, claimed, dead, parked in rows
@@ -59,17 +62,19 @@ def peek(conn: sqlite3.Connection, queue: str, limit: int) -> list[Waiting]:
     # What is due but not yet made ready counts as ready, at its place.
     for source, state in (
         (
-            """select rank, key, attempt, crashes, null as due_at from ready where queue=?1 union all
-            select rank, key, attempt, crashes, null from due where queue=?1 and due_at<=?2 order by rank, key""",
+            """select rank, key, attempt, crashes, null as due_at from ready where queue=:queue union all
+            select rank, key, attempt, crashes, null from due where queue=:queue and due_at<=:now order by rank, key""",
             "ready",
         ),
         (
-            "select rank, key, attempt, crashes, due_at from due where queue=?1 and due_at>?2 order by due_at, key",
+            "select rank, key, attempt, crashes, due_at from due where queue=:queue and due_at>:now order by due_at, key",
             "delayed",
         ),
-        ("select rank, key, attempt, crashes, null from claimed where queue=?1 and ?2 order by key", "claimed"),
+        ("select rank, key, attempt, crashes, null from claimed where queue=:queue order by key", "claimed"),
     ):
-        rows = conn.execute(f"{source} limit ?3", (row[0], now, limit - len(views))).fetchall()
+        rows = conn.execute(
+            f"{source} limit :limit", {"queue": row[0], "now": now, "limit": limit - len(views)}
+        ).fetchall()
         for _, key, attempt, crashes, due_at in rows:
             body = conn.execute("select data from message where key=?", (key,)).fetchone()
             if body is not None:
@@ -97,8 +102,8 @@ def dead(conn: sqlite3.Connection, queue: str | None, limit: int) -> list[DeadLe
     """Dead and parked letters, newest first."""
     rows = conn.execute(
         "select d.key, m.data, d.reason, d.buried_at, d.crashes, d.parked from dead d join message m on m.key=d.key "
-        "where ?1 is null or d.queue=(select id from queue where name=?1) order by d.buried_at desc, d.key desc limit ?2",
-        (queue, max(limit, 0)),
+        "where ? is null or d.queue=(select id from queue where name=?) order by d.buried_at desc, d.key desc limit ?",
+        (queue, queue, max(limit, 0)),
     ).fetchall()
     return [
         DeadLetter(_shown(key, data), reason, at, crashes, bool(parked))

@@ -27,9 +27,9 @@ _TAKE = (
     "where r.queue=? order by r.rank, r.key limit ?"
 )
 _RECORD = (
-    "insert into result values(?1,?2,?3,?4,?5) on conflict(id) do update set state=excluded.state, "
+    "insert into result values(?,?,?,?,?) on conflict(id) do update set state=excluded.state, "
     "payload=excluded.payload, content_type=excluded.content_type, expires_at=excluded.expires_at "
-    "where state<>'SUCCESS' or expires_at<=?6"
+    "where state<>'SUCCESS' or expires_at<=?"
 )
 
 _IDS_MAX = 64
@@ -189,7 +189,7 @@ def _with_cancel(conn: sqlite3.Connection, taken: Taken) -> Taken:
     except msgspec.DecodeError:
         return taken
     row = conn.execute(
-        "select 1 from cancel where id=?1 and (upto>=?2 or until_at*1e6>?2)", (task_id, taken.key)
+        "select 1 from cancel where id=? and (upto>=? or until_at*1e6>?)", (task_id, taken.key, taken.key)
     ).fetchone()
     return taken._replace(cancelled=True) if row else taken
 
@@ -325,8 +325,8 @@ def left(conn: sqlite3.Connection, keys: Iterable[int | str]) -> None:
             with suppress(msgspec.DecodeError):
                 task_id = _decode(row[0]).id
                 conn.execute(
-                    "update cancel set until_at=?1+keep_s where id=?2 and (upto>=?3 or until_at*1e6>?3)",
-                    (now, task_id, key),
+                    "update cancel set until_at=?+keep_s where id=? and (upto>=? or until_at*1e6>?)",
+                    (now, task_id, key, key),
                 )
 
 

@@ -141,7 +141,9 @@ class Holder:
 
     def leave(self, conn: sqlite3.Connection) -> None:
         """An orderly end: without claims no trace is left; with claims, their lease still runs."""
-        conn.execute("delete from node where id=?1 and not exists(select 1 from claimed where node=?1)", (self.node,))
+        conn.execute(
+            "delete from node where id=? and not exists(select 1 from claimed where claimed.node=node.id)", (self.node,)
+        )
         conn.execute("update node set region=null where id=?", (self.node,))
 
     def drop_files(self) -> None:

@@ -24,7 +24,7 @@ _SWEEP_IN_TAKE_EACH_S = 0.5
 # Leftover sockets and bells of dead processes are looked for this often.
 _TIDY_EACH_S = 60.0
 # A cancellation has run out, and covers no message that is still here: all that are here are younger.
-_CANCEL_OVER = "until_at<=?1 and max(upto, until_at*1e6) < ifnull((select min(key) from message), 9e18)"
+_CANCEL_OVER = "until_at<=? and max(upto, until_at*1e6) < ifnull((select min(key) from message), 9e18)"
 
 
 class Sweeper:
@@ -80,11 +80,11 @@ class Sweeper:
 
         def any_due(conn: sqlite3.Connection) -> bool:
             (due,) = conn.execute(
-                "select exists(select 1 from result where expires_at<=?1) "  # noqa: S608 - our own text
-                "or exists(select 1 from word where at<=?2) or exists(select 1 from dead where buried_at<=?3) "
-                "or exists(select 1 from ear where until<=?4 or boot_id<>?5) "
+                "select exists(select 1 from result where expires_at<=?) "  # noqa: S608 - our own text
+                "or exists(select 1 from word where at<=?) or exists(select 1 from dead where buried_at<=?) "
+                "or exists(select 1 from ear where until<=? or boot_id<>?) "
                 f"or exists(select 1 from cancel where {_CANCEL_OVER})",
-                (now, now - _WORD_LIFE_S, buried_before, boot_now(), BOOT_ID),
+                (now, now - _WORD_LIFE_S, buried_before, boot_now(), BOOT_ID, now),
             ).fetchone()
             return bool(due)
 
@@ -104,7 +104,7 @@ class Sweeper:
             conn.executemany("delete from dead where key=?", keys)
             conn.executemany("delete from message where key=?", keys)
             conn.execute(
-                f"delete from cancel where id in (select id from cancel where {_CANCEL_OVER} limit ?2)",  # noqa: S608
+                f"delete from cancel where id in (select id from cancel where {_CANCEL_OVER} limit ?)",  # noqa: S608
                 (now, _EXPIRE_MAX),
             )
 
