@@ -164,7 +164,7 @@ def test_a_settlement_comes_after_the_work_and_before_the_next_claim(desk):
     (first,) = node.deliver("late", "late")
     assert [type(effect) for effect in node.finished(first)] == [Run, Settle]
     node.t += 0.001
-    (second,) = [flight for flight in node.state.children[1].flights.values()]
+    (second,) = node.state.children[1].flights.values()
     assert [type(effect) for effect in node.finished(second)] == [Settle, Take]
 
 
