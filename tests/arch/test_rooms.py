@@ -21,8 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pools": {"model", "wire"},
     "control": {"model", "wire"},
     "events": {"model", "wire"},
-    # Brokers, backends and pools are handed in.
-    "worker": {"model", "core", "wire", "control", "events"},
+    # Brokers and backends are handed in; pools are the worker's own limbs (docs/adr/0002).
+    "worker": {"model", "core", "wire", "pools", "control", "events"},
     "front": BELOW,
     "cli": BELOW,
     "console": BELOW,

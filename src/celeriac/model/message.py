@@ -85,11 +85,12 @@ class Bury(Struct, frozen=True, gc=False, tag="bury", array_like=True):
     """To the dead letters, with a reason.
 
     `parked` marks a message that waits for code that knows its task name: it is not failed, and is
-    revived by name (`BrokerAdmin.revive`).
+    revived by name (`BrokerAdmin.revive`). `crashed` counts one crash, the last one.
     """
 
     reason: str
     parked: bool = False
+    crashed: bool = False
 
 
 Verdict = Union[Ack, Release, Bury]

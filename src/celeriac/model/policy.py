@@ -45,7 +45,7 @@ class EnginePolicy(Struct, frozen=True, gc=False):
     """Adaptive prefetch reserves about as much work as the pool finishes in this time."""
     depth_max: int = 512
     """Most jobs in flight per child."""
-    batch_max: int = 128
+    batch_max: int = 256
     """Most messages asked for at once: bounds the length of one transaction."""
     overrun_s: float = 0.05
     """A job that runs longer than this gets the jobs behind it recalled."""

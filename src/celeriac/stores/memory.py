@@ -237,6 +237,7 @@ class MemoryStore:
         if isinstance(verdict, Ack):
             self.left(held)
         elif isinstance(verdict, Bury):
+            held.crashes += verdict.crashed
             self.dead[held.key] = Buried(held, verdict, now)
         else:
             held.crashes += verdict.crashed

@@ -291,7 +291,7 @@ def _conclude(conn: sqlite3.Connection, receipt: Receipt, row: tuple[int, int, i
             (
                 key,
                 attempt,
-                crashes,
+                crashes + verdict.crashed,
                 queue,
                 rank,
                 verdict.parked,

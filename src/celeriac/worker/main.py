@@ -52,6 +52,8 @@ _RESPAWN_CALM_S = 30.0
 _LAST_WORD_S = 5.0
 """How much longer than the grace period the node may take before the main process ends everything."""
 _REAP_S = 1.0
+_MEANT = (0, 1, EXIT_FATAL)
+"""Exit codes by which a node ends the worker; any other is a crash, and a new node is started."""
 
 
 def run_worker(home: Home, config: WorkerConfig) -> int:
@@ -266,10 +268,8 @@ class _Supervisor:
             self._selector.unregister(self._end)
             self._end.close()
             self._end = None
-        if os.WIFEXITED(status) and os.WEXITSTATUS(status) != EXIT_FATAL:
+        if os.WIFEXITED(status) and (os.WEXITSTATUS(status) in _MEANT or not self._spoken):
             self._node_exit = os.WEXITSTATUS(status)
-        elif os.WIFEXITED(status) and not self._spoken:
-            self._node_exit = 1
         else:
             log.error(
                 "the node (pid %d) died: %s; what it held goes to the next one",

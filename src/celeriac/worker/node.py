@@ -32,7 +32,7 @@ from celeriac.worker.threads import Ear, Keeper, Mailbox
 
 log = logging.getLogger("celeriac.worker")
 
-_GATHER_S = 0.002
+_GATHER_S = 0.004
 """While every child has much to do, outcomes are gathered for so long, to be committed together."""
 _GATHER_DEPTH = 24
 """That much: jobs in flight of the child that has the fewest."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import selectors
@@ -29,6 +30,8 @@ EXIT_FATAL = 78
 """The node ends with it when only a person can help; the main process does not start another."""
 _MARKS_BYTES = 65536
 """Room for the marks of 1024 children; a multiple of every page size."""
+_GC_THRESHOLD = 20_000
+"""Messages in flight are many and make no cycles: looking for some after each 700 would only cost."""
 PREFORK_FACTS = PoolFacts(name="prefork", slots_per_child=1, kills=True)
 
 
@@ -44,6 +47,7 @@ def node_main(
         signal.signal(signum, signal.SIG_IGN)
     spawner = TreeSpawner(sock)
     clock = SystemClock()
+    gc.set_threshold(_GC_THRESHOLD)
     try:
         broker: Any = home.make_broker()
         backend = home.make_backend()

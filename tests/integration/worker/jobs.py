@@ -223,3 +223,34 @@ def request_of(self: Task[..., dict[str, object]]) -> dict[str, object]:
         "hostname": request.hostname,
         "headers": dict(request.headers or {}),
     }
+
+
+@app.task(bind=True)
+def trace(self: Task[..., str], seconds: float = 0.0, name: str = "runs") -> str:
+    """Note beginning and end of each run, with the id and the time."""
+    note(name, f"begin {self.request.id} {time.time():.6f}")
+    if seconds:
+        time.sleep(seconds)
+    note(name, f"end {self.request.id} {time.time():.6f}")
+    return f"{os.getpid()} {time.monotonic_ns()}"
+
+
+@app.task
+def leak(bytes_max: int, name: str) -> int:
+    """Take memory and never give it back, up to a bound that no test reaches."""
+    note(name, os.getpid())
+    held: list[bytearray] = []
+    while len(held) < bytes_max >> 20:
+        held.append(bytearray(b"x" * (1 << 20)))
+        time.sleep(0.001)
+    return len(held)
+
+
+@app.task
+def wall() -> float:
+    """The wall clock as this process sees it."""
+    return time.time()
+
+
+if os.environ.get("JOBS_IMPORT_S"):
+    time.sleep(float(os.environ["JOBS_IMPORT_S"]))

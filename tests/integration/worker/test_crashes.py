@@ -41,6 +41,7 @@ def test_a_task_that_always_kills_its_process_is_a_dead_letter_after_three_crash
     (letter,) = broker.dead(None, 10)
     assert letter.message.id == doomed.id
     assert "SIGKILL" in letter.reason
+    assert letter.crashes == 3
     broker.close()
 
 

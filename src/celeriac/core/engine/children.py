@@ -181,7 +181,7 @@ def _crash(state: State, flight: Flight, reason: str, now: Now, out: Out, *, inn
     else:
         before = flight.arrival.delivery.crashes
         if before + 1 >= policy.crash_limit:
-            conclude(state, out, now, flight, Bury(str(lost.args[0])), lost)
+            conclude(state, out, now, flight, Bury(str(lost.args[0]), crashed=True), lost)
         else:
             delays = policy.crash_delays_s
             after_s = delays[min(before, len(delays) - 1)] if delays else 0.0
