@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import timedelta
 from typing import Any
 
-from celeriac.model.errors import CeleriacWarning
+from celeriac.model.errors import CeleriacWarning, ImproperlyConfigured
 from celeriac.model.urls import mask_url
 from celeriac.settings_check import check_name, check_value
 from celeriac.settings_table import OLD_NAMES, SETTINGS
@@ -25,6 +26,10 @@ _ENVIRONMENT = {
 _SECRET = re.compile(r"API|TOKEN|KEY|SECRET|PASS|PROFANITIES_LIST|SIGNATURE|DATABASE|BEAT_DBURI", re.IGNORECASE)
 _STARS = "********"
 
+_LOAD_S_MAX = 30.0
+"""Longest wait for another thread that loads the configuration: two that import each other's modules would wait for
+ever."""
+
 
 class Settings(MutableMapping[str, Any]):
     """Settings as attributes and as items. Reading loads the configuration; assigning checks name and value at once.
@@ -39,6 +44,8 @@ class Settings(MutableMapping[str, Any]):
         own["_load"] = load
         own["_source"] = None
         own["_pending"] = {}
+        own["_lock"] = threading.RLock()
+        own["_is_loading"] = False
         own["_added"] = []  # functions
         own["changes"] = {}
         own["version"] = 0
@@ -178,18 +185,31 @@ class Settings(MutableMapping[str, Any]):
 
     def _configured(self) -> Mapping[str, Any]:
         source: Mapping[str, Any] | None = self.__dict__["_source"]
-        if source is None:
-            own = self.__dict__
-            own["_pending"] = dict(self.changes)
-            own["_source"] = {}  # what the configuration's own code reads while it is imported
-            try:
-                source = own["_load"]()
-            except BaseException:
-                own["_source"] = None
-                raise
-            own["_source"] = source
-            self._touch()
-            self._report()
+        return self._load_once() if source is None else source
+
+    def _load_once(self) -> Mapping[str, Any]:
+        """Load the configuration; threads that come meanwhile wait, and code of the configuration itself sees none."""
+        own = self.__dict__
+        if not own["_lock"].acquire(timeout=_LOAD_S_MAX):
+            raise ImproperlyConfigured(
+                f"another thread has been loading the configuration for {_LOAD_S_MAX:g} s; look at what its module does"
+            )
+        try:
+            source: Mapping[str, Any] | None = own["_source"]
+            if source is None:
+                if own["_is_loading"]:
+                    return {}
+                own["_pending"] = dict(self.changes)
+                own["_is_loading"] = True
+                try:
+                    source = own["_load"]()
+                finally:
+                    own["_is_loading"] = False
+                own["_source"] = source
+                self._touch()
+                self._report()
+        finally:
+            own["_lock"].release()
         assert source is not None
         return source
 

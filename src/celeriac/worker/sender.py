@@ -62,13 +62,40 @@ NO_RETRIES = PublishRetries(max_retries=0)
 
 
 class Batch:
-    """Messages that leave together when the `with` block ends."""
+    """Messages that leave together when the `with` block ends. Threads and coroutines started inside belong to it as
+    long as it is open; what they send later goes at once."""
 
     def __init__(self, sender: Sender, outer: Batch | None) -> None:
         self.sender = sender
         self.outer = outer
-        self.messages: list[Message] = []
         self.retries = NO_RETRIES
+        self._lock = threading.Lock()
+        self._messages: list[Message] = []
+        self._is_open = True
+
+    def add(self, message: Message, retries: PublishRetries) -> bool:
+        """Keep a message; False if the batch has ended, and does not."""
+        with self._lock:
+            if self._is_open:
+                self._messages.append(message)
+                self.retries = retries
+            return self._is_open
+
+    @property
+    def is_open(self) -> bool:
+        """True until its block ends."""
+        return self._is_open
+
+    def holds(self, task_id: str) -> bool:
+        """True if it is open and keeps this task."""
+        with self._lock:
+            return self._is_open and any(message.id == task_id for message in self._messages)
+
+    def end(self) -> list[Message]:
+        """What it kept; from now on it keeps nothing."""
+        with self._lock:
+            self._is_open = False
+            return self._messages
 
 
 _batch: ContextVar[Batch | None] = ContextVar("celeriac_batch", default=None)
@@ -114,10 +141,8 @@ class Sender:
         Raises BrokerUnavailable when the broker stayed unavailable, BrokerRejected, BrokerMisconfigured.
         """
         if current_batch() is not None:
-            batch = self._current_batch()
-            if batch is not None:
-                batch.messages.append(message)
-                batch.retries = retries
+            batch = self._own_batch()
+            if batch is not None and batch.add(message, retries):
                 return
         try:
             (self._broker or self.broker()).publish((message,))
@@ -126,28 +151,32 @@ class Sender:
 
     def is_unsent(self, task_id: str) -> bool:
         """True if the caller is inside a batch that still holds this task."""
-        batch = self._current_batch()
-        return batch is not None and any(message.id == task_id for message in batch.messages)
+        batch = self._own_batch()
+        return batch is not None and batch.holds(task_id)
 
     @contextmanager
     def batch(self) -> Iterator[None]:
         """What this thread (or coroutine) sends inside leaves at the end, as one publish; if the block raises, nothing
         is sent. A batch inside a batch joins the outer one."""
-        if self._current_batch() is not None:
+        batch = self._own_batch()
+        if batch is not None and batch.is_open:
             yield
             return
         batch = Batch(self, _batch.get())
         token = _batch.set(batch)
         try:
             yield
+        except BaseException:
+            batch.end()
+            raise
         finally:
             _batch.reset(token)
-        if not batch.messages:
-            return
-        try:
-            self.broker().publish(batch.messages)
-        except batch.retries.errors as exc:
-            self._publish_again(batch.messages, batch.retries, exc)
+        messages = batch.end()
+        if messages:
+            try:
+                self.broker().publish(messages)
+            except batch.retries.errors as exc:
+                self._publish_again(messages, batch.retries, exc)
 
     def close(self) -> None:
         """Close the broker; the next send opens one anew."""
@@ -157,7 +186,7 @@ class Sender:
         if broker is not None:
             broker.close()
 
-    def _current_batch(self) -> Batch | None:
+    def _own_batch(self) -> Batch | None:
         batch = _batch.get()
         while batch is not None and batch.sender is not self:
             batch = batch.outer

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextvars
 import json
 import time
 from datetime import datetime, timedelta, timezone
@@ -322,6 +323,27 @@ def test_a_batch_that_raises_sends_nothing(app, add, peek):
     assert peek(app) == []
     add.delay(2)
     assert len(peek(app)) == 1
+
+
+def test_what_outlives_a_batch_sends_at_once(app, add, peek):
+    with app.batch():
+        add.delay(1)
+        later = contextvars.copy_context()  # as a thread or coroutine started here has it
+        later.run(add.delay, 2)
+        assert peek(app) == []
+    assert len(peek(app)) == 2
+    later.run(add.delay, 3)
+    assert len(peek(app)) == 3
+
+
+def test_what_outlives_a_failed_batch_sends_at_once(app, add, peek):
+    with pytest.raises(KeyError), app.batch():
+        later = contextvars.copy_context()
+        raise KeyError("stop")
+    later.run(add.delay, 3)
+    with app.batch():
+        later.run(add.delay, 4)
+    assert len(peek(app)) == 2
 
 
 def test_a_batch_of_one_app_does_not_hold_what_another_sends(app, add, peek):

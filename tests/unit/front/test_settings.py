@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import types
 import warnings
 from datetime import timedelta
@@ -72,6 +73,31 @@ def test_a_configuration_is_read_at_the_first_use_and_with_force_at_once():
     quiet = make()
     quiet.config_from_object("no.such.module", silent=True)
     assert quiet.conf.task_default_queue == "celery"
+
+
+def test_threads_wait_for_the_one_that_loads_and_the_configuration_itself_sees_none(monkeypatch: pytest.MonkeyPatch):
+    app = make()
+    entered, go_on = threading.Event(), threading.Event()
+    seen = []
+
+    class Slow:
+        @property
+        def task_default_queue(self) -> str:
+            seen.append(app.conf.task_default_queue)
+            entered.set()
+            assert go_on.wait(10)
+            return "slow"
+
+    app.config_from_object(Slow())
+    threads = [threading.Thread(target=lambda: seen.append(app.conf.task_default_queue)) for _ in range(3)]
+    threads[0].start()
+    assert entered.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    go_on.set()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert seen == ["celery", "slow", "slow", "slow"]
 
 
 def test_what_the_app_was_made_with_survives_a_new_configuration_and_later_changes_do_not():
