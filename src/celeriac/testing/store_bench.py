@@ -50,7 +50,9 @@ class StoreBench:
     def setup_method(self) -> None:
         """Make the address of a fresh store."""
         self._stack = ExitStack()
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="celeriac-suite-")))
+        # A test that failed may leave threads at work in the folder: its own failure is what should be shown.
+        folder = tempfile.TemporaryDirectory(prefix="celeriac-suite-", ignore_cleanup_errors=True)
+        self.folder = Path(self._stack.enter_context(folder))
         self.url = self.fresh_url()
 
     def teardown_method(self) -> None:
