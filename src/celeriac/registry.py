@@ -9,8 +9,6 @@ from celeriac.model.errors import NotRegistered
 if TYPE_CHECKING:
     from celeriac.task import Task
 
-_OWN_PREFIXES = ("celery.", "celeriac.")
-
 
 class TaskRegistry(dict[str, "Task[Any, Any]"]):
     """Name to task; a missing name raises NotRegistered."""
@@ -39,7 +37,3 @@ class TaskRegistry(dict[str, "Task[Any, Any]"]):
     def periodic(self) -> dict[str, Task[Any, Any]]:
         """Periodic task classes: there are none, schedules belong to the app."""
         return {}
-
-    def of_users(self) -> list[str]:
-        """Sorted names without the built-in ones."""
-        return sorted(name for name in self if not name.startswith(_OWN_PREFIXES))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from datetime import timezone
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
@@ -86,6 +85,27 @@ def check_task(task: Task[Any, Any]) -> None:
         warnings.warn(words, CeleriacWarning, stacklevel=5)
 
 
+def error_classes(task: Task[Any, Any], name: str) -> tuple[type[BaseException], ...]:
+    """The exception classes that an option of the task names: one or several. Raises TypeError for anything else."""
+    value = own_option(task, name)
+    classes = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, BaseException)):
+            raise TypeError(f"task {task.name}: {name}={value!r} is no exception class and no tuple of them")
+    return classes
+
+
+_OF_WORKFLOWS = frozenset(
+    {"s", "si", "signature", "subtask", "map", "starmap", "chunks", "replace", "add_to_chord", "signature_from_request"}
+)
+
+
+def missing_attribute(task: Task[Any, Any], name: str) -> str:
+    """What to say of an attribute that a task does not have."""
+    said = f"task {task.__dict__.get('name') or type(task).__name__} has no attribute {name!r}"
+    return f"{said}: workflows come in a later version" if name in _OF_WORKFLOWS else said
+
+
 def own_option(task: Task[Any, Any], name: str) -> Any:
     """The task's attribute as set on it or its classes; None where only settings would speak."""
     try:
@@ -139,7 +159,7 @@ def _settle_send(app: Celeriac, name: str, task: Task[Any, Any] | None) -> SendD
         options=options,
         router=router,
         queue=router.queue_of(options),
-        zone=app.timezone or timezone.utc,
+        zone=app.timezone,
         inherit_priority=bool(conf["task_inherit_parent_priority"]),
         origin=app.sender.origin,
         reply_to=app.watcher.address(),

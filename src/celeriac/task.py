@@ -12,19 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
 from datetime import datetime
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
-from celeriac.core.prepare import ArgumentCheck, prepare, prepare_again
+from celeriac.core.options import TASK_OPTIONS
+from celeriac.core.prepare import ArgumentCheck, prepare
 from celeriac.core.retry import Attempt, Backoff, GiveUp, automatic_delay_s, decide_retry, retries_automatically
 from celeriac.model.context import Context, Run, context_for, enter_run, get_current_run, get_worker_run, leave_run
-from celeriac.model.errors import EncodeError, Reject, Retry
+from celeriac.model.errors import EncodeError, Retry
 from celeriac.model.ids import new_id
 from celeriac.model.policy import TaskPolicy
+from celeriac.repeating import collect_retry, raise_original
 from celeriac.result import AsyncResult, EagerResult
-from celeriac.settled import FROM_SETTINGS, Settled, check_task, retries_of, settle
+from celeriac.settled import FROM_SETTINGS, Settled, check_task, error_classes, missing_attribute, retries_of, settle
 from celeriac.task_options import TaskOptions
 from celeriac.wire.protocol2 import encode_call
-from celeriac.wire.serializers import by_content_type
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -64,7 +65,9 @@ class Task(TaskOptions, Generic[P, R]):
         self._check_arguments = ArgumentCheck(function, self.name, skip_first=function is not self.run)
         checks = app.strict_typing if self.typing is None else self.typing
         self._checks_arguments = checks and not self._calls_itself
-        self._autoretry_for = tuple(self.autoretry_for)
+        self._autoretry_for = error_classes(self, "autoretry_for")
+        self._dont_autoretry_for = error_classes(self, "dont_autoretry_for")
+        self.throws = error_classes(self, "throws")
         self.on_bound(app)
         return self
 
@@ -192,7 +195,7 @@ class Task(TaskOptions, Generic[P, R]):
 
     def _retry_automatically(self, error: BaseException) -> BaseException:
         """What to raise for `error`: itself, or the retry it leads to. Raises what `retry` gives up with."""
-        if not retries_automatically(error, self._autoretry_for, tuple(self.dont_autoretry_for)):
+        if not retries_automatically(error, self._autoretry_for, self._dont_autoretry_for):
             return error
         options = dict(self.retry_kwargs or {})
         factor = 1.0 if self.retry_backoff is True else float(self.retry_backoff) or None
@@ -239,7 +242,7 @@ class Task(TaskOptions, Generic[P, R]):
         request = self.request
         current = sys.exc_info()[1]
         if request.called_directly:
-            _raise_original(exc, current)
+            raise_original(exc, current)
         if max_retries is not None:
             request.update(_max_retries=max_retries)
         decision = decide_retry(
@@ -260,38 +263,11 @@ class Task(TaskOptions, Generic[P, R]):
         if isinstance(decision, GiveUp):
             raise decision.error from decision.cause
         when = {"eta": decision.eta} if decision.eta is not None else {"countdown": decision.delay_s}
-        self._collect_retry(request, args, kwargs, {**options, **when}, exc or current)
+        collect_retry(self, args, kwargs, {**options, **when}, exc or current)
         again = Retry(exc=exc if exc is not None else current, when=decision.when, is_eager=request.is_eager)
         if throw:
             raise again
         return again
-
-    def _collect_retry(
-        self,
-        request: Context,
-        args: Sequence[Any] | None,
-        kwargs: Mapping[str, Any] | None,
-        options: dict[str, Any],
-        cause: BaseException | None,
-    ) -> None:
-        run, fields = get_current_run(), request.fields
-        while run is not None and run.context is not request:
-            run = run.parent
-        if run is None or fields is None:
-            raise RuntimeError(f"{self.name}: retry() needs a run that a worker or apply() began")
-        try:
-            call = prepare_again(
-                fields,
-                self.app.router(),
-                by_content_type(fields.content_type).name,
-                options,
-                fields.args if args is None else args,
-                fields.kwargs if kwargs is None else kwargs,
-                time.time(),
-            )
-        except (TypeError, ValueError, EncodeError, LookupError) as exc:
-            raise Reject(exc, requeue=False) from cause
-        run.retry_calls.append(call)
 
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
@@ -336,7 +312,7 @@ class Task(TaskOptions, Generic[P, R]):
 
     def __getattr__(self, name: str) -> Any:
         if name not in FROM_SETTINGS:
-            raise AttributeError(f"task {self.__dict__.get('name') or type(self).__name__} has no attribute {name!r}")
+            raise AttributeError(missing_attribute(self, name))
         settled, app = self._settled, self.app
         if settled is None or settled.version != app.conf.version + app.sender.generation:
             settled = self.settled()
@@ -344,7 +320,7 @@ class Task(TaskOptions, Generic[P, R]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
-        if name[0] != "_":  # maybe an option
+        if name in TASK_OPTIONS:
             object.__setattr__(self, "_settled", None)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -388,12 +364,3 @@ def send_call(
     if parent is not None and settled.trail and options.get("add_to_parent", True):
         parent.children.append(result)
     return result
-
-
-def _raise_original(exc: BaseException | None, current: BaseException | None) -> NoReturn:
-    if exc is None and current is None:
-        raise Retry("Task can be retried", None)
-    if exc is None or exc is current:
-        assert current is not None
-        raise current
-    raise exc from current

@@ -126,7 +126,7 @@ _CLEARABLE = frozenset({"expires"})
 _PROPERTIES = frozenset({"delivery_mode", "mandatory", "immediate", "user_id", "message_id", "correlation_id"})
 """Call options that travel as properties of the message, for brokers that know them."""
 
-_NOT_YET = ("link", "link_error", "chain", "chord")
+_NOT_YET = ("link", "link_error", "chain", "chord", "stamped_headers")
 """What needs workflows, which this version does not have."""
 
 

@@ -29,8 +29,8 @@ class SendDefaults(Struct, frozen=True):
     router: Router
     queue: str
     """Where a call without options goes."""
-    zone: tzinfo = timezone.utc
-    """Zone of times without one."""
+    zone: tzinfo | None = timezone.utc
+    """Zone of times without one; None is the machine's own."""
     inherit_priority: bool = False
     origin: str = ""
     reply_to: str = ""
@@ -99,14 +99,14 @@ def prepare(
     )
 
 
-def _eta(countdown: float | None, eta: datetime | None, now: float, zone: tzinfo) -> datetime:
+def _eta(countdown: float | None, eta: datetime | None, now: float, zone: tzinfo | None) -> datetime:
     if eta is not None:
         return _zoned(eta, zone)
     assert countdown is not None
     return _after(now, countdown, "countdown")
 
 
-def _expires(expires: float | datetime | timedelta, now: float, zone: tzinfo) -> datetime:
+def _expires(expires: float | datetime | timedelta, now: float, zone: tzinfo | None) -> datetime:
     if isinstance(expires, timedelta):
         expires = expires.total_seconds()
     if not isinstance(expires, datetime):
@@ -121,7 +121,7 @@ def _expires(expires: float | datetime | timedelta, now: float, zone: tzinfo) ->
     return moment
 
 
-def _zoned(moment: datetime, zone: tzinfo) -> datetime:
+def _zoned(moment: datetime, zone: tzinfo | None) -> datetime:
     return (moment.replace(tzinfo=zone) if moment.tzinfo is None else moment).astimezone(timezone.utc)
 
 

@@ -115,6 +115,18 @@ def test_an_eta_without_a_zone_is_in_the_apps_zone(app, add, peek):
     assert only(peek(app)).eta == datetime(2099, 1, 2, 8, tzinfo=timezone.utc)
 
 
+def test_without_utc_an_eta_without_a_zone_is_in_the_machines_own(app, add, peek, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        app.conf.enable_utc = False
+        add.apply_async((1,), eta=datetime(2099, 1, 2, 3))  # noqa: DTZ001 - without a zone on purpose
+        assert only(peek(app)).eta == datetime(2099, 1, 1, 18, tzinfo=timezone.utc)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize("countdown", [0, None])
 def test_a_countdown_of_nothing_is_at_once(app, add, peek, countdown):
     add.apply_async((1,), countdown=countdown)

@@ -321,3 +321,20 @@ def test_acks_options_become_the_policy(app):
     def mixed(): ...
 
     assert (mixed.policy.acks_on_failure, mixed.policy.acks_on_timeout) == (True, False)
+
+
+def test_exception_options_are_one_class_or_several_and_nothing_else(app):
+    @app.task(autoretry_for=KeyError, throws=[ValueError])
+    def several(): ...
+
+    assert several.throws == (ValueError,)
+    with pytest.raises(TypeError, match="autoretry_for='KeyError' is no exception class"):
+        app.task(name="wrong", autoretry_for="KeyError")(lambda: None)
+
+
+def test_what_comes_with_workflows_says_so(app):
+    task = app.task(name="plain")(lambda: None)
+    with pytest.raises(AttributeError, match="workflows come in a later version"):
+        task.s(1)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = task.nothing
