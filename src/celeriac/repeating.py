@@ -1,5 +1,8 @@
 """What a retry repeats: the call of the present run, a little later."""
 
+# The type of a task is needed here, and a task's module imports this one.
+# pyright: reportImportCycles=false
+
 from __future__ import annotations
 
 import time
