@@ -99,10 +99,10 @@ def acknowledges_what_it_should_bury(patch):
 
 
 def asks_for_more_while_it_stops(patch):
-    def greedy(original, state, now):
+    def greedy(original, state):
         stopping, state.stopping = state.stopping, False
         try:
-            return original(state, now)
+            return original(state)
         finally:
             state.stopping = stopping
 
@@ -110,12 +110,12 @@ def asks_for_more_while_it_stops(patch):
 
 
 def asks_for_more_than_there_is_room_for(patch):
-    wrap(patch, prefetch, "_room", lambda original, state, now: (128, 128, original(state, now)[0] > 0))
+    wrap(patch, prefetch, "_room", lambda original, state: (128, 128, original(state)[0] > 0))
 
 
 def asks_only_when_everything_is_idle(patch):
-    def lazy(original, state, now):
-        room, _, hungry = original(state, now)
+    def lazy(original, state):
+        room, _, hungry = original(state)
         return room, 0, hungry and all(not child.flights for child in state.children.values())
 
     wrap(patch, prefetch, "_room", lazy)

@@ -99,6 +99,7 @@ def plan_of(seed: int) -> Plan:
         task_unknown=rng.choice(("park", "park", "fail")),
     )
     tasks = tuple(_task(rng, number) for number in range(rng.choice((3, 12, 30, 30, 60))))
+    tasks += _burst(random.Random(-1 - seed))
     calm = rng.random() < 0.25
     faults = () if calm else tuple(_fault(rng) for _ in range(rng.choice((1, 2, 4, 8))))
     return Plan(
@@ -111,6 +112,18 @@ def plan_of(seed: int) -> Plan:
         deaths_are_seen=rng.random() < 0.5,
         max_tasks_per_child=rng.choice((None, None, None, 1, 5)),
         crowded=rng.random() < 0.3,
+    )
+
+
+def _burst(rng: random.Random) -> tuple[TaskPlan, ...]:
+    """Now and then so many tiny tasks at once that they flow in batches."""
+    if rng.random() > 0.08:
+        return ()
+    at = rng.uniform(0.3, 6.0)
+    hogs = rng.random() < 0.3
+    return tuple(
+        TaskPlan(f"b{number}", "late", at, rng.uniform(1e-5, 2e-3), hogs=hogs and number == 50)
+        for number in range(rng.choice((150, 400)))
     )
 
 

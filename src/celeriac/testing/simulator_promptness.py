@@ -16,6 +16,8 @@ RESERVED_WAIT_S = 0.4
 """No reserved job waits longer than this in a child while a slot is idle: the engine's patience, and two journeys."""
 CONCLUDE_WAIT_S = 5.0
 """A failure path, whose task is over, may wait so long for a child."""
+FED_S = 0.02
+"""A node that handed a job out so lately is not idle between two looks at it, but quick."""
 _LINKS_S = 0.03
 _CROWD_S = 0.9
 """What slow links may add, in worlds that have them."""
@@ -37,6 +39,8 @@ class Promptness:
         self._ends_by: dict[int, float] = {}
         self._short_since: dict[int, float] = {}
         self._ended_on: set[int] = set()
+        self._fed_at: dict[int, float] = defaultdict(float)
+        """When a node last handed something to a child."""
         self._down_at = -inf
         self._terminated_at: dict[str, float] = {}
         self._crashed: set[Receipt] = set()
@@ -52,6 +56,7 @@ class Promptness:
             self._confirming[node].add(fact.receipt)
         elif what in {"run", "stale"} and fact.receipt is not None:
             self._confirming[node].discard(fact.receipt)
+            self._fed_at[node] = fact.at
         elif what == "interrupt" and fact.state != "soft":
             self._broken.add((node, fact.child))
         elif what == "cancelled" and fact.flag:
@@ -157,7 +162,7 @@ class Promptness:
         for child in node.children.values():
             if (node.id, child.id) not in self._broken:
                 free += child.free_slots()
-        if free <= 0:
+        if free <= 0 or now - self._fed_at[node.id] < FED_S:
             self._idle_since.pop(node.id, None)
             return inf
         return self._idle_since.setdefault(node.id, now)

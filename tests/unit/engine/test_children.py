@@ -374,3 +374,39 @@ def test_the_settlements_of_the_last_step_come_before_the_exit(node):
     node.step(Died(2, (), KILLED))
     said = node.step(Died(1, (job.seq,), KILLED))
     assert [type(effect) for effect in said][-2:] == [Settle, Exit]
+
+
+def test_a_failure_path_waits_for_a_child_within_the_grace(desk):
+    node = desk()
+    node.up()
+    (job,) = node.deliver("late", crashes=2)
+    node.step(Stop(10.0))
+    node.step(Died(1, (job.seq,), KILLED))
+    assert isinstance(node.item().verdict, Bury), "no child is left and none will come"
+    assert node.of(Exit)
+
+
+def test_what_is_acknowledged_and_waits_for_a_child_is_published_anew_at_the_end(desk):
+    node = desk()
+    node.up()
+    node.deliver("once")
+    node.step(Died(1, (), KILLED))
+    node.step(Confirmed((Receipt(1, 1),), ()))
+    assert not node.items()
+    node.step(Stop(10.0))
+    assert [message.id for message in node.item().follow_ups] == ["id1"]
+    node.step(Died(2, (), KILLED))
+    assert node.of(Exit)
+
+
+def test_a_child_is_up_only_once(node):
+    assert not node.step(ChildUp(1, 5))
+    assert node.state.children[1].slots == 1
+
+
+def test_a_child_that_comes_up_after_it_was_sent_away_does_no_work(desk):
+    node = desk()
+    node.step(Resize(0))
+    node.step(ChildUp(1, 1))
+    assert node.asked() is None
+    assert not node.of(Retire), "it is being killed already"

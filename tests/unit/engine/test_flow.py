@@ -227,15 +227,54 @@ def test_a_confirmation_that_is_not_awaited_changes_nothing(desk):
     assert node.step(Confirmed((Receipt(7, 1),), (Receipt(8, 1),))) == []
 
 
-def test_an_at_most_once_task_goes_to_an_idle_slot_alone(desk):
+def test_an_at_most_once_task_waits_for_an_empty_slot_and_nothing_overtakes_it(desk):
+    node = desk()
+    node.up()
+    jobs = reserve(node, 0.01, rounds=3)
+    node.deliver("once", "late")
+    assert not node.items(), "no slot is idle: it is not acknowledged yet"
+    work_off(node, jobs, 0.01)
+    assert [item.confirm for item in node.items()] == [*[False] * len(jobs), True]
+    assert not node.jobs()
+    node.step(Confirmed((node.items()[-1].receipt,), ()))
+    assert [job.arrival.delivery.message.task for job in node.jobs()] == ["once", "late"]
+
+
+def test_an_at_most_once_task_that_finds_no_empty_slot_goes_back(desk):
     node = desk()
     node.up()
     reserve(node, 0.01, rounds=3)
     node.deliver("once")
-    assert not node.items(), "no slot is idle: it is not acknowledged yet"
-    node.tick(0.031)
+    node.tick(0.129)
+    assert not node.items()
+    node.tick(0.002)
     assert [item.verdict for item in node.items()] == [Release()]
-    assert node.state.asked == 0 or node.asked() == 0, "nothing is reserved that could not wait in a child"
+
+
+def test_where_all_tasks_promise_at_most_once_nothing_is_reserved(desk):
+    node = desk(children=2)
+    node.up(1, 2)
+    for _ in range(40):
+        node.deliver("once")
+        receipt = node.item().receipt
+        node.step(Confirmed((receipt,), ()))
+        (job,) = node.jobs()
+        child = next(child.id for child in node.state.children.values() if job.seq in child.flights)
+        node.t += 0.0001
+        node.finished(job, child=child)
+    assert node.asked() == 2
+    assert node.state.children[1].depth > 10
+
+
+def test_at_most_once_tasks_are_forgotten_when_no_more_come(desk):
+    node = desk()
+    node.up()
+    node.deliver("once")
+    node.step(Confirmed((node.item().receipt,), ()))
+    node.finished(node.jobs()[0])
+    for _ in range(200):
+        reserve(node, 0.0001, rounds=1)
+    assert node.state.once_share == 0.0
 
 
 def test_losing_the_lease_while_an_acknowledgement_is_under_way_says_nothing(desk):

@@ -322,3 +322,58 @@ def test_everything_is_at_rest_in_the_end(node):
     node.tick(0.1)
     assert node.state.idle()
     assert wake_at(node.state, node.now()) is None
+
+
+def test_alarms_of_jobs_that_are_over_do_not_pile_up(node):
+    for _ in range(3000):
+        (job,) = node.deliver("limited", time_limit_s=3600.0)
+        node.started(job)
+        node.finished(job)
+    assert len(node.state.alarms) < 2100
+
+
+def test_the_limits_of_running_jobs_survive_the_clearing_of_stale_alarms(node):
+    (first,) = node.deliver("limited", time_limit_s=100.0, soft_time_limit_s=50.0)
+    node.started(first)
+    for _ in range(3000):
+        (job,) = node.deliver("limited", time_limit_s=3600.0)
+        node.step(Started(2, job.seq, node.t))
+        node.finished(job, child=2)
+    node.tick(50.0)
+    assert interrupts(node) == [(first.seq, "soft")]
+
+
+def test_a_child_gives_back_a_job_that_was_taken_for_begun(node):
+    """The mark was read between two jobs: what comes back has not begun, whatever was seen."""
+    (job,) = node.deliver("limited")
+    node.started(job)
+    node.step(Returned(1, (job.seq,)))
+    assert [again.seq for again in node.jobs()] == [job.seq]
+    node.tick(5.0)
+    assert not node.of(Interrupt)
+
+
+def test_a_hard_limit_after_a_lost_lease_adds_nothing(node):
+    (job,) = node.deliver("limited")
+    node.started(job)
+    node.step(LeaseLost((Receipt(1, 1),)))
+    node.tick(0.99)
+    assert not node.said
+    node.tick(1.01)
+    assert not node.of(Interrupt)
+
+
+def test_a_leaving_child_with_long_jobs_is_not_killed_for_being_late(desk):
+    node = desk(slots_per_child=2, pool_kills=False)
+    node.up(slots=2)
+    short, long = node.deliver("late", "late")
+    node.started(short)
+    node.started(long)
+    node.finished(short, retiring=True)
+    assert node.of(Spawn), "its replacement does not wait for the long job"
+    for _ in range(10):
+        node.tick(5.0)
+        assert not node.of(Kill)
+    node.finished(long)
+    node.step(Died(1, (), "exit code 0"))
+    assert not node.of(Spawn)

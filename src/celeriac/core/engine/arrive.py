@@ -7,13 +7,17 @@ from math import inf
 from celeriac.core.engine.effects import Final, Note, SettleItem
 from celeriac.core.engine.events import Arrival, Delivered, Now
 from celeriac.core.engine.settling import ACK, BACK, conclude, settle_arrival
-from celeriac.core.engine.state import CAREFUL_S, UNKNOWN_NAMES_MAX, UNKNOWN_NOTE_S, Flight, Out, State
+from celeriac.core.engine.state import UNKNOWN_NAMES_MAX, UNKNOWN_NOTE_S, Flight, Out, State
 from celeriac.model.message import Bury, Head
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.states import FAILURE, REVOKED
 
 _REVOKED = Final(REVOKED, "TaskRevokedError", ("revoked",))
 _EXPIRED = Final(REVOKED, "TaskRevokedError", ("expired",))
+_ONCE_MEMORY = 16.0
+"""About so many arrivals back the share of at-most-once tasks is remembered."""
+_ONCE_RARE = 0.001
+"""A share below this is none."""
 
 
 def on_delivered(state: State, event: Delivered, now: Now, out: Out) -> None:
@@ -27,6 +31,7 @@ def on_delivered(state: State, event: Delivered, now: Now, out: Out) -> None:
     crash_limit = state.policy.crash_limit
     release_at = inf if state.pinned else now.monotonic + state.policy.hand_back_s - state.policy.overrun_s
     seq = state.next_seq
+    once = 0
     for arrival in event.arrivals:
         head = arrival.head
         delivery = arrival.delivery
@@ -48,10 +53,25 @@ def on_delivered(state: State, event: Delivered, now: Now, out: Out) -> None:
                 _poison(state, flight, now, out)
                 seq = state.next_seq
                 continue
-            if flight.once:
-                state.careful_until = now.monotonic + CAREFUL_S
+            once += flight.once
             backlog.append(flight)
+    first = state.next_seq
     state.next_seq = seq
+    if once or state.once_share:
+        _learn_once(state, once, len(event.arrivals), first)
+
+
+def _learn_once(state: State, once: int, arrivals: int, first: int) -> None:
+    if not arrivals:
+        return
+    share = state.once_share
+    share += (once / arrivals - share) * arrivals / (arrivals + _ONCE_MEMORY)
+    state.once_share = share if share > _ONCE_RARE else 0.0
+    if once and not state.pinned:
+        # They wait until a slot is empty, and what came with them waits behind them: as long as a reserve lasts.
+        for flight in state.backlog:
+            if flight.seq >= first and not flight.concluding:
+                flight.release_at += state.policy.reserve_s
 
 
 def _faulty(arrival: Arrival, out: Out) -> None:

@@ -29,7 +29,7 @@ def fill(state: State, now: Now, out: Out) -> None:
             if len(child.flights) < child.slots:
                 still.append(child)
         open_ = still
-    if backlog and (now.monotonic >= state.careful_until or state.pinned):
+    if backlog:
         _deepen(state, children, now, out, runs)
     for child_id, jobs in runs.items():
         out.effects.append(Run(child_id, tuple(jobs)))

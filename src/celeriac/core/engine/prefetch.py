@@ -88,9 +88,9 @@ def _take_back_waiting(state: State, child: Child, t: float, out: Out) -> None:
     recall(child, flights, out)
 
 
-def hunger(state: State, now: Now, out: Out) -> None:
+def hunger(state: State, out: Out) -> None:
     """Ask the broker for what the children have room for: one Take at a time, replaced when it became wrong."""
-    room, idle, hungry = _room(state, now)
+    room, idle, hungry = _room(state)
     limit = min(room, state.policy.batch_max)
     asked = state.asked
     if asked:
@@ -102,20 +102,25 @@ def hunger(state: State, now: Now, out: Out) -> None:
         out.take = Take(limit)
 
 
-def _room(state: State, now: Now) -> tuple[int, int, bool]:
+def _room(state: State) -> tuple[int, int, bool]:
     """How many more jobs fit, how many of them into idle slots, and whether to ask for them now."""
     if state.stopping:
         return 0, 0, False
-    careful = now.monotonic < state.careful_until and not state.pinned
     room = idle = 0
     hungry = False
     for child in state.ready():
         held = len(child.flights)
         free = child.slots - held
-        depth = child.slots if child.blocked or careful else max(child.depth, child.slots)
+        depth = child.slots if child.blocked else max(child.depth, child.slots)
         idle += max(0, free)
         room += max(0, depth - held)
         if free > 0 or held * 2 < depth:
             hungry = True
     waiting_ = len(state.backlog)
-    return max(0, room - waiting_), max(0, idle - waiting_), hungry
+    room = max(0, room - waiting_)
+    idle = max(0, idle - waiting_)
+    if state.once_share and not state.pinned:
+        # Those that promise at most once need an idle slot each: take no more than will find one, or wait for the next.
+        most = int(idle / state.once_share) if idle else int(1.0 / state.once_share) - 1
+        room = min(room, max(idle, most))
+    return room, idle, hungry

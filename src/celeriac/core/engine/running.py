@@ -12,6 +12,13 @@ from celeriac.core.engine.settling import revoke, take_back
 from celeriac.core.engine.state import END, HARD, KILL, RETIRE_WAIT_S, SOFT, Child, Flight, Out, State
 from celeriac.model.states import FAILURE, REVOKED
 
+_ALARMS_MANY = 1024
+"""From so many alarms on it is worth looking for stale ones."""
+_EPSILON_S = 1e-6
+"""Sums of floats may miss by less than this."""
+_STALE_PER_LIVE = 8
+"""So many times more alarms than jobs, and most are stale: then clearing them costs little for each."""
+
 
 def on_finished(state: State, event: Finished, now: Now, out: Out) -> None:
     """A job ended in its child: settle it with all that must be committed with it."""
@@ -120,6 +127,8 @@ def _terminate(state: State, child: Child, flight: Flight, signal: str, now: Now
 
 def ring(state: State, now: Now, out: Out) -> None:
     """Act on the alarms that are due."""
+    if len(state.alarms) > _ALARMS_MANY:
+        _drop_stale_alarms(state)
     alarms = state.alarms
     t = now.monotonic
     while alarms and alarms[0][0] <= t:
@@ -135,11 +144,30 @@ def ring(state: State, now: Now, out: Out) -> None:
             continue
         if kind == KILL:
             condemn(state, child, now, out)
-        elif kind == SOFT:
-            if not flight.broken:
+        elif flight.started_at is not None and not flight.broken:
+            limit_s = limits_of(state, flight)[kind]
+            # A job that came back and began anew has a new limit, and an alarm of its own.
+            if limit_s is None or flight.started_at + limit_s > t + _EPSILON_S:
+                continue
+            if kind == SOFT:
                 out.effects.append(Interrupt(child_id, seq, "soft"))
-        else:
-            _over_hard_limit(state, child, flight, now, out)
+            else:
+                _over_hard_limit(state, child, flight, limit_s, now, out)
+
+
+def _drop_stale_alarms(state: State) -> None:
+    """Forget the alarms of jobs that are over: with long limits and short jobs they would pile up for hours."""
+    children = state.children
+    live = sum(len(child.flights) for child in children.values()) + len(children)
+    if len(state.alarms) < _STALE_PER_LIVE * live:
+        return
+    kept = [
+        alarm
+        for alarm in state.alarms
+        if alarm[2] in children and (alarm[1] == END or alarm[3] in children[alarm[2]].flights)
+    ]
+    heapq.heapify(kept)
+    state.alarms = kept
 
 
 def _end(state: State, child: Child, now: Now, out: Out) -> None:
@@ -150,10 +178,7 @@ def _end(state: State, child: Child, now: Now, out: Out) -> None:
         kill(child, out)
 
 
-def _over_hard_limit(state: State, child: Child, flight: Flight, now: Now, out: Out) -> None:
-    if flight.broken:
-        return
-    limit_s = limits_of(state, flight)[1]
+def _over_hard_limit(state: State, child: Child, flight: Flight, limit_s: float, now: Now, out: Out) -> None:
     if flight.final is None:
         flight.final = Final(FAILURE, "TimeLimitExceeded", (limit_s,))
     fields = {"id": flight.head.id, "task": flight.head.task, "limit_s": limit_s, "child": child.id}

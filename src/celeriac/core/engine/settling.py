@@ -97,7 +97,7 @@ def take_back(state: State, out: Out, now: Now, flights: Iterable[Flight]) -> No
             hand_back(out, flight)
         else:
             if flight.concluding:
-                flight.release_at = now.monotonic + CONCLUDE_WAIT_S
+                pass  # its time counts from when it became necessary
             elif state.pinned or flight.acked:
                 flight.release_at = inf
             elif flight.release_at == inf:

@@ -29,8 +29,6 @@ CONCLUDE_WAIT_S = 5.0
 """How long a failure path may wait for a child to run it before the bare final state is settled."""
 CONFIRM_WAIT_S = 1.0
 """How long an ending node waits for acknowledgements under way once its grace is over."""
-CAREFUL_S = 1.0
-"""For so long after an at-most-once task nothing is reserved beyond idle slots: such tasks cannot wait in a child."""
 UNKNOWN_NOTE_S = 60.0
 """A task name that nobody here knows is noted this often."""
 UNKNOWN_NAMES_MAX = 1000
@@ -157,7 +155,6 @@ class State:
         "alarms",
         "asked",
         "backlog",
-        "careful_until",
         "children",
         "code",
         "confirming",
@@ -165,6 +162,7 @@ class State:
         "exited",
         "next_child",
         "next_seq",
+        "once_share",
         "over",
         "pinned",
         "policy",
@@ -191,7 +189,8 @@ class State:
         """A heap of (when, kind, child, seq)."""
         self.asked = 0
         """The limit of the Take that is out."""
-        self.careful_until = -inf
+        self.once_share = 0.0
+        """Which part of the latest arrivals promises at most once, smoothed."""
         self.next_seq = 1
         self.next_child = 1
         self.stopping = False

@@ -89,7 +89,7 @@ def step(state: State, events: Sequence[Event], now: Now) -> list[Effect]:
     look(state, now, out)
     fill(state, now, out)
     release_overdue(state, out, now)
-    hunger(state, now, out)
+    hunger(state, out)
     if state.stopping:
         drain(state, now, out)
     state.wake_at = _next_wake(state)
