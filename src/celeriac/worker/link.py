@@ -11,7 +11,7 @@ from typing import Any, Protocol, Union
 
 from msgspec import Struct
 
-from celeriac.model.errors import BrokerRejected, OperationalError
+from celeriac.model.errors import BackendRejected, BrokerRejected, OperationalError
 from celeriac.model.message import Ack, Bury, Claim, Delivery, Receipt, Settled, Settlement
 from celeriac.model.ports import Backend, Broker, Clock
 
@@ -40,7 +40,9 @@ LinkNews = Union[Arrived, Committed]
 class Trouble(Protocol):
     """Who is told about the broker's troubles."""
 
-    def __call__(self, action: str, text: str, **fields: Any) -> None: ...
+    def __call__(self, action: str, text: str, **fields: Any) -> None:
+        """Say it, under a stable name."""
+        ...
 
 
 class Committer:
@@ -59,7 +61,7 @@ class Committer:
         """Commit all. Raises OperationalError when nothing, or not all of it, could be committed."""
         try:
             return self._commit(settlements, claim)
-        except BrokerRejected as exc:
+        except (BrokerRejected, BackendRejected) as exc:
             if len(settlements) == 1 and claim is None:
                 return self._without_payload(settlements[0], exc)
         stale: list[Receipt] = []
@@ -79,7 +81,7 @@ class Committer:
         bare = [Settlement(s.receipt, s.verdict) for s in settlements if s.receipt is not None]
         return self._broker.settle(bare, claim)
 
-    def _without_payload(self, settlement: Settlement, exc: BrokerRejected) -> Settled:
+    def _without_payload(self, settlement: Settlement, exc: OperationalError) -> Settled:
         """The store refuses this very settlement: keep the message, with the reason, among the dead letters."""
         self._trouble("settlement_refused", f"an outcome cannot be stored and its message is buried: {exc}")
         if settlement.receipt is None:

@@ -40,6 +40,9 @@ _TURNS_MAX = 64
 """Bound on the steps of one turn; the rest waits for the next turn, so that children are heard."""
 _WAIT_MAX_S = 5.0
 _OPEN_RETRY_MAX_S = 2.0
+_LAST_COMMIT_S = 4.0
+"""Less than the main process waits beyond the grace period."""
+_LAST_COMMIT_PAUSE_S = 0.05
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
@@ -92,11 +95,19 @@ class Node:
             self._carry(start(self._state, self._now()))
             while self._exit is None:
                 self._turn()
+            self._commit_last()
         finally:
             self._keeper.stop()
             if self._ear is not None:
                 self._ear.stop()
         return self._finish(self._exit)
+
+    def _commit_last(self) -> None:
+        """What has ended must be recorded, or it would run again: give a broker that is away some time."""
+        deadline = self._clock.monotonic() + _LAST_COMMIT_S
+        while self._link.pending and self._clock.monotonic() < deadline:
+            time.sleep(_LAST_COMMIT_PAUSE_S)
+            self._link.step()
 
     def _finish(self, code: int) -> int:
         self._keeper.join(timeout=5.0)
@@ -151,12 +162,19 @@ class Node:
             elif kind == "bell":
                 self._link.rung()
             elif kind == "mail":
-                events.extend(self._mailbox.collect())
+                self._from_mail(events)
             else:
                 self._from_spawner(events)
         for child, seq, at in self._pool.begun():
             events.append(ev.Started(child, seq, at))
         return events
+
+    def _from_mail(self, events: list[ev.Event]) -> None:
+        for event in self._mailbox.collect():
+            if isinstance(event, ev.LeaseLost):
+                for receipt in event.receipts:
+                    self._held.pop(receipt, None)
+            events.append(event)
 
     def _from_pool(self, pool_events: Sequence[PoolEvent], events: list[ev.Event]) -> None:
         for event in pool_events:

@@ -84,8 +84,8 @@ def test_a_second_signal_hastens_the_end(jobs: ModuleType, start: Start, folder:
 
 def test_no_process_of_a_stopped_worker_stays(jobs: ModuleType, start: Start) -> None:
     worker = start("-c", "3")
+    eventually(lambda: len(worker.tree()) == 5)
     tree = worker.tree()
-    assert len(tree) == 5
     assert worker.stop() == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in tree)
 
