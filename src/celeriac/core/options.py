@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from celeriac.model.errors import UnknownOption
@@ -163,7 +164,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 def check_name(name: str, known: frozenset[str], what: str) -> None:
     """Raise UnknownOption if `name` is not in `known` but so close to one of them that it must be a typo."""
     if name not in known:
-        meant = nearest(name, known)
+        meant = _nearest_of(name, known)
         if meant is not None:
             raise UnknownOption(f"unknown {what} {name!r}: did you mean {meant!r}?")
 
@@ -184,13 +185,21 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """
     best: str | None = None
     best_slips = 3
+    letters = set(name)
     for candidate in known:
         allowed = _slips_allowed(min(len(name), len(candidate)))
-        if allowed and abs(len(name) - len(candidate)) <= allowed:
-            slips = _slips(name, candidate)
-            if slips <= allowed and slips < best_slips:
-                best, best_slips = candidate, slips
+        # Each slip changes the set of letters by two at most, so most candidates need no closer look.
+        if not allowed or abs(len(name) - len(candidate)) > allowed or len(letters ^ set(candidate)) > 2 * allowed:
+            continue
+        slips = _slips(name, candidate)
+        if slips <= allowed and slips < best_slips:
+            best, best_slips = candidate, slips
     return best
+
+
+@lru_cache(maxsize=1024)  # names that programs use over and over; bounded, for names may be made up
+def _nearest_of(name: str, known: frozenset[str]) -> str | None:
+    return nearest(name, known)
 
 
 def _slips_allowed(length: int) -> int:

@@ -19,7 +19,9 @@ _WAIT_S_MAX = 5.0
 """Longest single wait in a backend: bounds what a missed wake-up costs."""
 _POLL_S_MIN = 0.002
 _POLL_S_MAX = 0.1
-"""Looking again at a record that is there but not final: the pause doubles from the one to the other."""
+_POLL_SHARE = 0.05
+"""Looking again at a record that is there but not final, or in a backend that cannot wait: the pause is this share of
+the time waited since the last news, within the two bounds. So an answer is late by a twentieth at most."""
 
 
 class Watcher:
@@ -89,7 +91,7 @@ class Watcher:
         waiter = backend if isinstance(backend, Waiter) else None
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         step_s = _WAIT_S_MAX if on_interval is None else max(_POLL_S_MIN, interval_s)
-        pause_s = _POLL_S_MIN
+        news_at = time.monotonic()
         last: Record | None = None
         while True:
             left_s = step_s if deadline is None else min(step_s, deadline - time.monotonic())
@@ -103,7 +105,7 @@ class Watcher:
                     on_record(record)
                 return record
             if record is not None and (last is None or record.payload != last.payload):
-                last, pause_s = record, _POLL_S_MIN
+                last, news_at = record, time.monotonic()
                 if on_record is not None:
                     on_record(record)
             if deadline is not None and time.monotonic() >= deadline:
@@ -111,8 +113,11 @@ class Watcher:
             if on_interval is not None:
                 on_interval()
             if waiter is None or last is not None:
-                time.sleep(pause_s if deadline is None else max(0.0, min(pause_s, deadline - time.monotonic())))
-                pause_s = min(pause_s * 2, _POLL_S_MAX, max(interval_s, _POLL_S_MIN))
+                now = time.monotonic()
+                pause_s = min(
+                    max((now - news_at) * _POLL_SHARE, _POLL_S_MIN), _POLL_S_MAX, max(interval_s, _POLL_S_MIN)
+                )
+                time.sleep(pause_s if deadline is None else max(0.0, min(pause_s, deadline - now)))
 
     def close(self) -> None:
         """Close the backend; the next use opens one anew."""
