@@ -25,6 +25,10 @@ _BASE_CHARS_MAX = 40
 _TRUST_S = 1.0
 _ABSENT_S = 0.1
 _READ_BYTES = 65536
+# Tells whose bells these are, so that those of a deleted database can be removed.
+_OWNER = "database"
+_LOST_AFTER_S = 3600.0
+_TIDY_MAX = 1000
 # Bells a process keeps open; beyond it begins anew, so that thousands of queues cost no descriptors.
 _OPEN_MAX = 256
 
@@ -44,9 +48,23 @@ def runtime_dir(path: str) -> str | None:
             private = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
             if not private:
                 return None
+        owner = Path(place, _OWNER)
+        if not owner.exists():
+            owner.write_bytes(os.fsencode(path))
     except OSError:
         return None
     return place
+
+
+def forget_lost_databases(folder: str) -> None:
+    """Remove the directories, beside `folder`, of databases that are gone for long. Never raises."""
+    for other in list(Path(folder).parent.iterdir())[:_TIDY_MAX]:
+        with suppress(OSError):
+            is_old = time.time() - other.stat().st_mtime > _LOST_AFTER_S
+            if is_old and not Path(os.fsdecode(Path(other, _OWNER).read_bytes())).exists():
+                for left in other.iterdir():
+                    left.unlink()
+                other.rmdir()
 
 
 @functools.lru_cache(maxsize=1024)

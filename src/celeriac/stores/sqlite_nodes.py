@@ -1,7 +1,6 @@
 """Holders of claims in SQLite: their leases, the kernel locks that tell their death, and the sweep.
 
-One row per holder carries the lease of everything it has claimed, on the boot clock, which no operator
-sets. A holder that joined also keeps a lock on a region of the file ``<database>-nodes``; the kernel drops
+One row per holder carries the lease of everything it has claimed, on a clock that no operator sets. A holder that joined also keeps a lock on a region of the file ``<database>-nodes``; the kernel drops
 the lock at the instant the process dies. The region itself holds the marks of the holder's children.
 """
 
@@ -14,6 +13,7 @@ import struct
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 # Regions start at multiples of this, which is a multiple of every page size in use, so that they can be mapped.
 UNIT_BYTES = 64 * 1024
@@ -24,9 +24,10 @@ _SWEEPER_AT = 1 << 60
 _UNITS_MAX = 1 << 20
 
 
-def boot_now() -> float:
-    """Seconds since the machine started, also while it slept; the same for all processes of the machine."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+def lease_now() -> float:
+    """Seconds on the clock of leases: one for all processes of the machine, set by nobody, begun anew at each
+    start of the machine, and at rest while the machine sleeps: nobody can renew a lease then."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 def boot_id() -> str:
@@ -84,7 +85,7 @@ class Holder:
 
     def ensure(self, conn: sqlite3.Connection) -> int:
         """Our row's number, with at least half a lease left; made anew if it was swept away."""
-        now = boot_now()
+        now = lease_now()
         row = conn.execute("select lease_until from node where id=?", (self.node,)).fetchone()
         if row is None:
             self._register(conn, now)
@@ -102,7 +103,7 @@ class Holder:
 
     def renew(self, conn: sqlite3.Connection, lease_s: float) -> bool:
         """Begin a new lease; False, and a new row, if the old one was swept away."""
-        now = boot_now()
+        now = lease_now()
         done = conn.execute("update node set lease_until=? where id=?", (now + lease_s, self.node)).rowcount
         if not done:
             self._register(conn, now)
@@ -162,18 +163,27 @@ class Holder:
         self.oid = oid
 
 
-def dead_nodes(conn: sqlite3.Connection, fd: int) -> list[tuple[int, int | None, int]]:
-    """(row, region, units) of holders that are gone: by their lock, their boot id or their lease."""
-    now = boot_now()
-    return [
-        (node, region, units)
-        for node, boot, lease_until, region, units in conn.execute(
-            "select id, boot_id, lease_until, region, units from node"
-        ).fetchall()
-        if boot != BOOT_ID
-        or lease_until < now
-        or (region is not None and not is_locked(fd, region * UNIT_BYTES, units * UNIT_BYTES))
-    ]
+class Gone(NamedTuple):
+    """A holder that seems to be gone."""
+
+    node: int
+    region: int | None
+    units: int
+    surely: bool
+    """Its process is dead; otherwise only its lease is over, and it may be about to renew it."""
+
+
+def gone_holders(conn: sqlite3.Connection, fd: int) -> list[Gone]:
+    """Holders that are gone: by their lock, their boot id or their lease."""
+    now = lease_now()
+    gone: list[Gone] = []
+    for node, boot, lease_until, region, units in conn.execute(
+        "select id, boot_id, lease_until, region, units from node"
+    ).fetchall():
+        dead = boot != BOOT_ID or (region is not None and not is_locked(fd, region * UNIT_BYTES, units * UNIT_BYTES))
+        if dead or lease_until < now:
+            gone.append(Gone(node, region, units, dead))
+    return gone
 
 
 def marked_keys(fd: int, region: int, units: int) -> set[int]:

@@ -6,13 +6,14 @@ import os
 import socket
 import sqlite3
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from celeriac.stores import sqlite_messages as messages_sql
 from celeriac.stores.sqlite import SqliteStore
-from celeriac.stores.sqlite_bells import bell_of
-from celeriac.stores.sqlite_nodes import BOOT_ID, boot_now, dead_nodes, lock_sweeper, marked_keys, open_nodes
+from celeriac.stores.sqlite_bells import bell_of, forget_lost_databases
+from celeriac.stores.sqlite_nodes import BOOT_ID, Gone, gone_holders, lease_now, lock_sweeper, marked_keys, open_nodes
 
 # Rows that one sweep removes of each kind: the gate must stay free for those who work.
 _EXPIRE_MAX = 500
@@ -21,6 +22,7 @@ _PAUSE_AFTER_CRASH_S = {2: 1.0}
 # What is said on a topic is kept this long for subscribers that read slowly.
 _WORD_LIFE_S = 60.0
 _SWEEP_IN_TAKE_EACH_S = 0.5
+_RENEW_WITHIN_S = 0.4
 # Leftover sockets and bells of dead processes are looked for this often.
 _TIDY_EACH_S = 60.0
 # A cancellation has run out, and covers no message that is still here: all that are here are younger.
@@ -34,6 +36,8 @@ class Sweeper:
         self._store = store
         self._dead_expires_s = dead_expires_s
         self._tidied_at = self._swept_at = 0.0
+        self._suspects: dict[int, float] = {}
+        """Holders whose lease is over, and since when we know."""
 
     def sweep(self) -> int:
         """Take back and expire; return how many messages came back, 0 while another process sweeps."""
@@ -58,14 +62,26 @@ class Sweeper:
         if time.monotonic() - self._swept_at > _SWEEP_IN_TAKE_EACH_S:
             self.sweep()
 
+    def _ripe(self, gone: Iterable[Gone]) -> set[int]:
+        """Rows of those whose process is dead, and those whose lease has been over for a while of ours too: when the
+        whole machine stood still, or one writer kept all others out, everybody gets a moment to renew."""
+        now = time.monotonic()
+        self._suspects = {one.node: self._suspects.get(one.node, now) for one in gone}
+        return {one.node for one in gone if one.surely or now - self._suspects[one.node] >= _RENEW_WITHIN_S}
+
     def _take_back(self, fd: int) -> tuple[int, set[str]]:
-        if not self._store.main.read(lambda conn: dead_nodes(conn, fd)):
+        ripe = self._ripe(self._store.main.read(lambda conn: gone_holders(conn, fd)))
+        if not ripe:
             return 0, set()
+        looked_at = time.monotonic()
 
         def work(conn: sqlite3.Connection) -> tuple[int, set[str]]:
             back, queues = 0, set[str]()
             # Looked up again: between the look and the gate a holder may have renewed its lease.
-            for node, region, units in dead_nodes(conn, fd):
+            waited = time.monotonic() - looked_at >= _RENEW_WITHIN_S
+            for node, region, units, surely in gone_holders(conn, fd):
+                if not surely and (waited or node not in ripe):
+                    continue
                 running = marked_keys(fd, region, units) if region is not None else set[int]()
                 rows = conn.execute("select distinct queue from claimed where node=?", (node,)).fetchall()
                 queues.update(messages_sql.queue_name(conn, queue) for (queue,) in rows)
@@ -84,7 +100,7 @@ class Sweeper:
                 "or exists(select 1 from word where at<=?) or exists(select 1 from dead where buried_at<=?) "
                 "or exists(select 1 from ear where until<=? or boot_id<>?) "
                 f"or exists(select 1 from cancel where {_CANCEL_OVER})",
-                (now, now - _WORD_LIFE_S, buried_before, boot_now(), BOOT_ID, now),
+                (now, now - _WORD_LIFE_S, buried_before, lease_now(), BOOT_ID, now),
             ).fetchone()
             return bool(due)
 
@@ -96,7 +112,7 @@ class Sweeper:
                 "delete from word where id in (select id from word where at<=? order by id limit ?)",
                 (now - _WORD_LIFE_S, _EXPIRE_MAX),
             )
-            conn.execute("delete from ear where until<=? or boot_id<>?", (boot_now(), BOOT_ID))
+            conn.execute("delete from ear where until<=? or boot_id<>?", (lease_now(), BOOT_ID))
             keys = conn.execute(
                 "select key from dead where buried_at<=? limit ?", (buried_before, _EXPIRE_MAX)
             ).fetchall()
@@ -124,6 +140,7 @@ class Sweeper:
                 )
                 if is_stale:
                     path.unlink(missing_ok=True)
+        forget_lost_databases(folder)
 
 
 def _return_claims(conn: sqlite3.Connection, node: int, running: set[int]) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from celeriac.model.ids import random_id
 from celeriac.stores.faults import StoreFault
 from celeriac.stores.sqlite import LOOK_AGAIN_S, SqliteStore
-from celeriac.stores.sqlite_nodes import BOOT_ID, boot_now
+from celeriac.stores.sqlite_nodes import BOOT_ID, lease_now
 
 # A subscriber that has not asked for this long is taken for dead.
 _EAR_LIFE_S = 60.0
@@ -28,7 +28,7 @@ def publish_topic(store: SqliteStore, topic: str, data: bytes) -> None:
 
     def ears(conn: sqlite3.Connection) -> list[str]:
         rows = conn.execute(
-            "select distinct oid from ear where topic=? and boot_id=? and until>?", (topic, BOOT_ID, boot_now())
+            "select distinct oid from ear where topic=? and boot_id=? and until>?", (topic, BOOT_ID, lease_now())
         ).fetchall()
         return [oid for (oid,) in rows]
 
@@ -57,7 +57,7 @@ class SqliteSubscription:
 
     def _register(self, conn: sqlite3.Connection) -> int:
         """Say that we listen; return the number of the last word said before."""
-        self._until = boot_now() + _EAR_LIFE_S
+        self._until = lease_now() + _EAR_LIFE_S
         conn.execute("delete from ear where oid=?", (self._oid,))
         conn.executemany(
             "insert into ear(topic, oid, boot_id, until) values(?,?,?,?)",
@@ -70,7 +70,7 @@ class SqliteSubscription:
         """What was said, in order; empty after about `wait_s`, or when closed. Raises StoreFault."""
         deadline = time.monotonic() + wait_s
         while not self._closed:
-            if self._until - boot_now() < _RENEW_BELOW_S:
+            if self._until - lease_now() < _RENEW_BELOW_S:
                 self._store.main.write(self._register)
             words = self._store.main.read(self._words)
             left_s = deadline - time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from celeriac.backends.sqlite import SqliteBackend
 from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.model.message import Ack, Claim, Message, Record, Settlement
-from celeriac.stores.sqlite_bells import Bells, runtime_dir
+from celeriac.stores.sqlite_bells import Bells, forget_lost_databases, runtime_dir
 from conftest import SCALE
 
 Output = Callable[..., str]
@@ -26,13 +27,32 @@ def message(task_id: str, **fields: object) -> Message:
 
 
 def test_the_runtime_directory_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/dev/shm")
+    base = Path("/dev/shm") / f"own-{os.getpid()}"
+    base.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(base))
     folder = runtime_dir(str(tmp_path / "x.db"))
     assert folder is not None
     for one in (Path(folder), Path(folder).parent):
         assert (one.stat().st_mode & 0o777, one.stat().st_uid) == (0o700, os.geteuid())
     assert runtime_dir(str(tmp_path / "y.db")) != folder
-    Path(folder).rmdir()
+    shutil.rmtree(base)
+
+
+def test_the_bells_of_a_database_that_is_gone_for_long_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = Path("/dev/shm") / f"gone-{os.getpid()}"
+    base.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(base))
+    (tmp_path / "there.db").write_text("")
+    folders = {name: Path(str(runtime_dir(str(tmp_path / name)))) for name in ("there.db", "gone.db", "young.db")}
+    for name, folder in folders.items():
+        os.mkfifo(folder / "q-1")
+        if name != "young.db":
+            os.utime(folder, (0, 0))
+    forget_lost_databases(str(folders["there.db"]))
+    assert {name for name, folder in folders.items() if folder.exists()} == {"there.db", "young.db"}
+    shutil.rmtree(base)
 
 
 @pytest.mark.parametrize("trap", ["symlink", "open to all", "a file"])
