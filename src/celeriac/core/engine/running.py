@@ -26,7 +26,9 @@ def on_finished(state: State, event: Finished, now: Now, out: Out) -> None:
     if child is None:
         return
     flight = child.flights.pop(event.seq, None)
-    if flight is not None:
+    if flight is not None and flight.confirming:
+        child.flights[event.seq] = flight  # it was never sent: no child can have finished it
+    elif flight is not None:
         child.done += 1
         child.proven = True
         if flight.started_at is not None:
@@ -45,7 +47,7 @@ def on_started(state: State, event: Started, now: Now, out: Out) -> None:
     """A job was seen in its body: its time limits count from there."""
     child = state.children.get(event.child)
     flight = child.flights.get(event.seq) if child is not None else None
-    if child is not None and flight is not None and flight.started_at is None:
+    if child is not None and flight is not None and flight.started_at is None and not flight.confirming:
         _begun(state, child, flight, event.at, now, out)
 
 
@@ -86,12 +88,14 @@ def on_returned(state: State, event: Returned, now: Now, out: Out) -> None:
     asked = child.recalls.popleft() if child.recalls else ()
     back: list[Flight] = []
     for seq in event.seqs:
-        flight = child.flights.pop(seq, None)
-        if flight is not None:
-            if flight.started_at is not None:
-                child.seen -= 1
-                flight.started_at = None
-            back.append(flight)
+        flight = child.flights.get(seq)
+        if flight is None or flight.confirming:
+            continue
+        del child.flights[seq]
+        if flight.started_at is not None:
+            child.seen -= 1
+            flight.started_at = None
+        back.append(flight)
     take_back(state, out, now, back)
     for seq in () if child.retired else asked:
         flight = child.flights.get(seq)
