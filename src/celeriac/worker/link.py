@@ -11,7 +11,7 @@ from typing import Any, Protocol, Union
 
 from msgspec import Struct
 
-from celeriac.model.errors import BackendRejected, BrokerRejected, OperationalError
+from celeriac.model.errors import BackendRejected, BrokerRejected, ImproperlyConfigured, OperationalError
 from celeriac.model.message import Ack, Bury, Claim, Delivery, Receipt, Settled, Settlement
 from celeriac.model.ports import Backend, Broker, Clock
 
@@ -19,6 +19,11 @@ _RETRY_FIRST_S = 0.05
 _RETRY_MAX_S = 1.0
 _LOOK_S = 0.05
 """How often a hungry node looks for messages whose senders could not ring."""
+
+
+AWAY = (OperationalError, ImproperlyConfigured)
+"""What a worker that was connected once waits out. Also what only a person can mend (a directory that was moved, a file
+that may not be written): they will, and what is held here would be lost with this process."""
 
 
 class Arrived(Struct, frozen=True, gc=False):
@@ -58,7 +63,7 @@ class Committer:
         self.claims = facts.claims_in_settle
 
     def commit(self, settlements: Sequence[Settlement], claim: Claim | None) -> Settled:
-        """Commit all. Raises OperationalError when nothing, or not all of it, could be committed."""
+        """Commit all. Raises one of `AWAY` when nothing, or not all of it, could be committed."""
         try:
             return self._commit(settlements, claim)
         except (BrokerRejected, BackendRejected) as exc:
@@ -121,6 +126,7 @@ class Link:
         self._look_at = 0.0
         self._retry_s = 0.0
         self._retry_at = 0.0
+        self._told = ""
         self._bell: int | None = None
         self._listening = False
 
@@ -171,12 +177,13 @@ class Link:
         claim = Claim(self._queues, self._want) if self._want and (self._pending or not self._looked) else None
         try:
             settled = self._exchange(claim)
-        except OperationalError as exc:
+        except AWAY as exc:
             self._back_off(now, exc)
             return []
         if self._retry_at:
             self._trouble("broker_back", "the broker answers again")
             self._retry_at = self._retry_s = 0.0
+            self._told = ""
         return self._news(settled, claim, now)
 
     def _exchange(self, claim: Claim | None) -> Settled:
@@ -217,7 +224,7 @@ class Link:
         try:
             due_at = self._broker.next_due_at(self._queues)
             changed = self._broker.changed()
-        except OperationalError as exc:
+        except AWAY as exc:
             self._back_off(now, exc)
             return
         wall = self._clock.wall()
@@ -248,9 +255,11 @@ class Link:
             self._bell = None
         self._broker.listen(())
 
-    def _back_off(self, now: float, exc: OperationalError) -> None:
-        if not self._retry_s:
-            self._trouble("broker_away", f"the broker does not answer, trying again: {exc}")
+    def _back_off(self, now: float, exc: Exception) -> None:
+        text = str(exc)
+        if text != self._told:
+            self._told = text
+            self._trouble("broker_away", f"the broker does not answer, trying again: {text}")
         self._retry_s = min(max(self._retry_s * 2, _RETRY_FIRST_S), _RETRY_MAX_S)
         self._retry_at = now + self._retry_s
 

@@ -27,7 +27,7 @@ from celeriac.wire.protocol2 import decode_head
 from celeriac.worker import task_log
 from celeriac.worker.config import WorkerConfig
 from celeriac.worker.finals import final_record
-from celeriac.worker.link import Arrived, Committer, Link, LinkNews
+from celeriac.worker.link import AWAY, Arrived, Committer, Link, LinkNews
 from celeriac.worker.threads import Ear, Keeper, Mailbox
 
 log = logging.getLogger("celeriac.worker")
@@ -290,7 +290,7 @@ class Node:
             return
         try:
             self._backend.write(records)
-        except OperationalError as exc:
+        except AWAY as exc:
             trouble("started_not_written", f"could not write that tasks have started: {exc}")
 
 

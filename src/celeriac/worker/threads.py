@@ -6,6 +6,7 @@ User code runs in none of them, so nothing a task does can stop a lease from bei
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections import deque
@@ -15,9 +16,11 @@ from typing import Any
 import msgspec
 
 from celeriac.core.engine.events import Cancelled, LeaseLost
-from celeriac.model.errors import OperationalError
 from celeriac.model.message import Receipt
 from celeriac.model.ports import Bus, Clock, Nodes
+from celeriac.worker.link import AWAY
+
+log = logging.getLogger("celeriac.worker")
 
 CONTROL_TOPIC = "control"
 _RENEWALS_PER_LEASE = 3
@@ -66,6 +69,23 @@ class Mailbox:
         os.close(self._write)
 
 
+class _Once:
+    """Tells a trouble when it begins, and again when its text changes, not at every try."""
+
+    def __init__(self, trouble: Callable[..., None]) -> None:
+        self._trouble = trouble
+        self._told: dict[str, str] = {}
+
+    def __call__(self, action: str, text: str) -> None:
+        if self._told.get(action) != text:
+            self._told[action] = text
+            self._trouble(action, text)
+
+    def over(self, action: str) -> None:
+        """This trouble has ended."""
+        self._told.pop(action, None)
+
+
 class Keeper(threading.Thread):
     """Renews the node's lease and sweeps after dead nodes.
 
@@ -90,12 +110,19 @@ class Keeper(threading.Thread):
         self._moved_at = moved_at
         self._mailbox = mailbox
         self._clock = clock
-        self._trouble = trouble
+        self._trouble = _Once(trouble)
         self._stopping = threading.Event()
         self._sweeps = isinstance(broker, Nodes)
 
     def run(self) -> None:
-        """Until stopped."""
+        """Until stopped. A node without its keeper would lose its lease unseen, so they end together."""
+        try:
+            self._keep()
+        except BaseException:
+            log.critical("the node's keeper failed; ending the node", exc_info=True, extra={"action": "keeper_failed"})
+            os._exit(70)
+
+    def _keep(self) -> None:
         beat_s = self._lease_s / _RENEWALS_PER_LEASE
         renew_at = 0.0
         while not self._stopping.is_set():
@@ -116,9 +143,10 @@ class Keeper(threading.Thread):
             os._exit(70)
         try:
             lost = self._broker.extend(tuple(self._held()), self._lease_s)
-        except OperationalError as exc:
+        except AWAY as exc:
             self._trouble("lease_not_renewed", f"the lease could not be renewed, trying again: {exc}")
             return False
+        self._trouble.over("lease_not_renewed")
         if lost:
             self._mailbox.post(LeaseLost(tuple(lost)))
         return True
@@ -126,8 +154,10 @@ class Keeper(threading.Thread):
     def _sweep(self) -> None:
         try:
             self._broker.sweep()
-        except OperationalError as exc:
-            self._trouble("sweep_failed", f"could not look after dead workers: {exc}")
+        except (*AWAY, OSError) as exc:
+            self._trouble("sweep_failed", f"could not look after dead workers, trying again: {exc}")
+        else:
+            self._trouble.over("sweep_failed")
 
 
 class Ear(threading.Thread):
@@ -137,7 +167,7 @@ class Ear(threading.Thread):
         super().__init__(name="ear", daemon=True)
         self._bus = bus
         self._mailbox = mailbox
-        self._trouble = trouble
+        self._trouble = _Once(trouble)
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -149,7 +179,8 @@ class Ear(threading.Thread):
                     subscription = self._bus.subscribe([CONTROL_TOPIC])
                 for _, data in subscription.receive(_EAR_S):
                     self._heard(data)
-            except OperationalError as exc:
+                self._trouble.over("control_unheard")
+            except AWAY as exc:
                 self._trouble("control_unheard", f"cannot listen to the control topic, trying again: {exc}")
                 self._stopping.wait(_EAR_S)
         if subscription is not None:
