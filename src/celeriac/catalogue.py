@@ -45,7 +45,7 @@ def open_backend_class(url: Any, options: Mapping[str, Any], aliases: Mapping[st
     if url in _DISABLED:
         return None
     if not isinstance(url, str):
-        backend: Backend = url("", options)
+        backend: Backend = url(f"{url.__module__}.{url.__qualname__}", options)
         return backend
     scheme = parse_url(url).scheme if "://" in url or "." not in url else url
     path = aliases.get(scheme) or _find(BACKENDS, "celeriac.backends", url) or (scheme if "." in scheme else None)

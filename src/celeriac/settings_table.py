@@ -283,7 +283,7 @@ _ROWS: tuple[Setting, ...] = (
     Setting("events_gid", "any?", None, "", _LATER, "daemon option of events"),
     Setting("events_umask", "any?", None, "", _LATER, "daemon option of events"),
     Setting("events_executable", "any?", None, "", _LATER, "daemon option of events"),
-    Setting("override_backends", "map?", {}, "", _LATER, "aliases of backends: name to class path"),
+    Setting("override_backends", "map?", {}, "", _USED, "aliases of backends: name to class path"),
     Setting("result_backend_thread_safe", "flag", False, "", _MOOT, "a backend object is always shared by threads"),
     Setting("redis_backend_health_check_interval", "any?", None, "", _LATER, "seconds between health checks"),
     Setting("redis_backend_credential_provider", "any?", None, "", _LATER, "class path or object for credentials"),
