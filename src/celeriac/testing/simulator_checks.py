@@ -159,8 +159,12 @@ class JustVerdicts:
 
     def end(self, world: World) -> None:
         """What killed its process too often is kept as a dead letter, for people to look at."""
-        dead = {row.message.id for row in world.store.rows.values() if row.state == "dead"}
-        for task in sorted(self._failed - dead):
+        dead = {row.message.id: row.crashes for row in world.store.rows.values() if row.state == "dead"}
+        for task, crashes in dead.items():
+            plan = world.tasks[task]
+            if plan.course == "crash" and not plan.fault and crashes < world.plan.policy.crash_limit:
+                world.violation(f"the dead letter of {task} counts {crashes} crashes")
+        for task in sorted(self._failed - dead.keys()):
             plan = world.tasks[task]
             always = plan.course == "crash" and plan.task in {"late", "quiet"} and plan.hard_s is None
             if always and not plan.fault:

@@ -116,6 +116,8 @@ class SimChild:
             if body is not None and not body.plan.stubborn and body.job.conclude is None:
                 self.world.after(_CLEAN_UP_S, self._end, seq, body, FAILURE, _ACK)
         elif self.world.plan.policy.pool_kills:
+            if how == "terminate" and body is not None and body.plan.stubborn:
+                return  # it has a handler for the signal
             if body is not None or (slipped and self.running):
                 self.die("signal 9 (SIGKILL)", True)
         elif body is not None and not body.plan.stubborn:

@@ -91,7 +91,7 @@ class Promptness:
         more_s = _LIMIT_MORE_S + (_CROWD_S if world.plan.crowded else 0.0)
         policy = world.plan.policy
         terminated_at = max(self._terminated_at.get(fact.task, inf), began.at)
-        patience_s = more_s if policy.pool_kills else more_s + policy.interrupt_wait_s + 5.0
+        patience_s = more_s + policy.interrupt_wait_s + (0.0 if policy.pool_kills else 5.0)
         if fact.at > terminated_at + patience_s:
             world.violation(f"{fact.task} ran for {fact.at - terminated_at:.2f} s after it was to be terminated")
         if plan.hard_s is not None:

@@ -122,6 +122,7 @@ class SimStore:
             self._tell("acked", node=node, task=task, receipt=item.receipt, early=item.confirm)
         elif isinstance(verdict, Bury):
             row.state = "parked" if verdict.parked else "dead"
+            row.crashes += verdict.crashed
             self._tell("buried", node=node, task=task, reason=verdict.reason, parked=verdict.parked)
         else:
             self._back(row, verdict, now)

@@ -410,3 +410,33 @@ def test_a_child_that_comes_up_after_it_was_sent_away_does_no_work(desk):
     node.step(ChildUp(1, 1))
     assert node.asked() is None
     assert not node.of(Retire), "it is being killed already"
+
+
+def test_a_failure_path_that_waits_at_the_end_is_kept_within_the_grace_and_settled_after_it(desk):
+    node = desk(children=2)
+    node.up(1, 2)
+    one, two = node.deliver("late", "late", crashes=2)
+    node.step(Started(2, two.seq, node.t))
+    node.step(Stop(1.0))
+    node.step(Died(1, (one.seq,), KILLED))
+    assert not node.items()
+    node.tick(1.0)
+    assert [item.final.error for item in node.items()] == ["WorkerLostError"]
+
+
+def test_a_child_that_dies_at_its_start_while_it_stops_is_no_trouble(desk):
+    node = desk()
+    node.step(Stop(None), Died(1, (), "exit code 1"))
+    assert [note.level for note in node.of(Note)] == ["debug"]
+
+
+def test_what_is_handed_back_late_does_not_take_along_what_came_later(desk):
+    node = desk()
+    node.up()
+    node.deliver("late", "late")
+    node.tick(0.02)
+    node.step(Delivered((node.arrival(),)))
+    node.tick(0.011)
+    assert [item.receipt for item in node.items()] == [Receipt(2, 1)]
+    node.tick(0.02)
+    assert [item.receipt for item in node.items()] == [Receipt(3, 1)]

@@ -377,3 +377,23 @@ def test_a_leaving_child_with_long_jobs_is_not_killed_for_being_late(desk):
     node.finished(long)
     node.step(Died(1, (), "exit code 0"))
     assert not node.of(Spawn)
+
+
+def test_a_child_cannot_report_what_it_was_never_given(desk):
+    node = desk()
+    node.up()
+    node.deliver("once")
+    seq = next(iter(node.state.children[1].flights))
+    for event in (Started(1, seq, node.t), Finished(1, seq, "SUCCESS", Ack(), 0.0), Returned(1, (seq,))):
+        node.step(event)
+        assert not node.items()
+    node.step(Confirmed((Receipt(1, 1),), ()))
+    assert [job.seq for job in node.jobs()] == [seq]
+
+
+def test_a_terminated_job_that_ignores_the_signal_costs_its_process(node):
+    (job,) = node.deliver("late")
+    node.started(job)
+    node.step(Cancelled(("id1",), terminate=True))
+    node.tick(1.0)
+    assert [kill.child for kill in node.of(Kill)] == [1]
