@@ -169,7 +169,7 @@ class Cluster:
     def _cancel(self, fault: Fault) -> None:
         world = self.world
         tasks = [task.id for task in self.plan.tasks]
-        chosen = tuple({tasks[(fault.a + step) % len(tasks)] for step in range(1 + fault.a % 3)})
+        chosen = tuple(sorted({tasks[(fault.a + step) % len(tasks)] for step in range(1 + fault.a % 3)}))
         running = [
             body.plan.id
             for node in self.nodes.values()
