@@ -33,7 +33,7 @@ class PublishRetries(Struct, frozen=True):
     errors: tuple[type[BaseException], ...] = (BrokerUnavailable,)
     """Errors that are worth a repetition."""
     patience_s: float = 4.0
-    """No repetition begins later than this after the first try, so that the caller waits a bounded time."""
+    """No repetition begins later than this after the first try began, so that the caller waits a bounded time."""
 
     def pause_s(self, retry: int) -> float:
         """How long to wait before repetition `retry`, counted from 0."""
@@ -144,10 +144,11 @@ class Sender:
             batch = self._own_batch()
             if batch is not None and batch.add(message, retries):
                 return
+        began_at = time.monotonic()
         try:
             (self._broker or self.broker()).publish((message,))
         except retries.errors as exc:
-            self._publish_again([message], retries, exc)
+            self._publish_again([message], retries, exc, began_at)
 
     def is_unsent(self, task_id: str) -> bool:
         """True if the caller is inside a batch that still holds this task."""
@@ -173,10 +174,11 @@ class Sender:
             _batch.reset(token)
         messages = batch.end()
         if messages:
+            began_at = time.monotonic()
             try:
                 self.broker().publish(messages)
             except batch.retries.errors as exc:
-                self._publish_again(messages, batch.retries, exc)
+                self._publish_again(messages, batch.retries, exc, began_at)
 
     def close(self) -> None:
         """Close the broker; the next send opens one anew."""
@@ -192,8 +194,9 @@ class Sender:
             batch = batch.outer
         return batch
 
-    def _publish_again(self, messages: list[Message], retries: PublishRetries, error: BaseException) -> None:
-        began_at = time.monotonic()
+    def _publish_again(
+        self, messages: list[Message], retries: PublishRetries, error: BaseException, began_at: float
+    ) -> None:
         retry = 0
         while retries.max_retries is None or retry < retries.max_retries:
             pause_s = retries.pause_s(retry)
