@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from celeriac.model.errors import BackendMisconfigured, BackendUnavailable
 from celeriac.model.facts import BackendFacts
 from celeriac.model.message import Record
 from celeriac.stores import sqlite_messages
-from celeriac.stores.faults import StoreFault
 from celeriac.stores.sqlite_files import path_of
 from celeriac.stores.sqlite_shared import store_at
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 DEFAULT_TIMEOUT_S = 4.0
 _DURABILITIES = ("process", "power")
-
-
-def _translated(
-    method: Callable[Concatenate[SqliteBackend, P], T],
-) -> Callable[Concatenate[SqliteBackend, P], T]:
-    """Store faults leave as errors of a backend."""
-
-    @functools.wraps(method)
-    def call(self: SqliteBackend, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(self, *args, **kwargs)
-        except StoreFault as fault:
-            raise fault.as_backend(str(fault)) from fault
-
-    return call
 
 
 class SqliteBackend:
     """Backend and Waiter on one SQLite file. Options: ``connect_timeout_s``, ``durability``."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        try:
-            path = path_of(url)
-        except StoreFault as fault:
-            raise fault.as_backend(str(fault)) from fault
+        path = path_of(url)
         durability = options.get("durability", "process")
         if durability not in _DURABILITIES:
             raise BackendMisconfigured(f"durability={durability!r} is unknown; use one of {_DURABILITIES}")
@@ -70,13 +47,11 @@ class SqliteBackend:
         """Where results reach this process at once; another one in a forked child."""
         return self._store.oid
 
-    @_translated
     def open(self) -> None:
         """Check the place, create or migrate the file. Idempotent."""
         self._store.open(id(self))
         self._is_open = True
 
-    @_translated
     def close(self) -> None:
         """Close files and sockets. Idempotent."""
         if self._is_open:
@@ -87,25 +62,21 @@ class SqliteBackend:
         if not self._is_open:
             raise BackendUnavailable("the SQLite backend is closed; call open() first")
 
-    @_translated
     def write(self, records: Sequence[Record]) -> None:
         """Store records in one transaction; the last of an id wins, but nothing replaces a SUCCESS."""
         self._check_open()
         self._store.write_records(records)
 
-    @_translated
     def read(self, ids: Sequence[str]) -> Sequence[Record | None]:
         """The records of `ids` in that order; None for unknown or expired ones."""
         self._check_open()
         return self._store.read_records(ids)
 
-    @_translated
     def forget(self, ids: Sequence[str]) -> None:
         """Delete records; unknown ids are ignored."""
         self._check_open()
         self._store.main.write(lambda conn: sqlite_messages.forget_records(conn, ids))
 
-    @_translated
     def wait(self, ids: Sequence[str], wait_s: float) -> Sequence[Record]:
         """Block until one of `ids` has a record; empty after about `wait_s`."""
         self._check_open()

@@ -5,10 +5,9 @@ Survives the death of every process; with ``durability="power"`` the loss of pow
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from celeriac.model.errors import BrokerMisconfigured, BrokerUnavailable
 from celeriac.model.facts import BrokerFacts
@@ -33,28 +32,10 @@ from celeriac.stores.sqlite_shared import store_at
 from celeriac.stores.sqlite_sweep import Sweeper
 from celeriac.stores.sqlite_topics import SqliteSubscription, publish_topic
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 DEFAULT_LEASE_S = 6.0
 DEFAULT_TIMEOUT_S = 4.0
 _DAY_S = 86400.0
 _DURABILITIES = ("process", "power")
-
-
-def _translated(
-    method: Callable[Concatenate[SqliteBroker, P], T],
-) -> Callable[Concatenate[SqliteBroker, P], T]:
-    """Store faults leave as errors of a broker."""
-
-    @functools.wraps(method)
-    def call(self: SqliteBroker, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(self, *args, **kwargs)
-        except StoreFault as fault:
-            raise fault.as_broker(str(fault)) from fault
-
-    return call
 
 
 class SqliteBroker:
@@ -65,10 +46,7 @@ class SqliteBroker:
     """
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
-        try:
-            path = path_of(url)
-        except StoreFault as fault:
-            raise fault.as_broker(str(fault)) from fault
+        path = path_of(url)
         durability = options.get("durability", "process")
         if durability not in _DURABILITIES:
             raise BrokerMisconfigured(f"durability={durability!r} is unknown; use one of {_DURABILITIES}")
@@ -80,6 +58,7 @@ class SqliteBroker:
         self._sweeper = Sweeper(self._store, float(options.get("dead_expires_s", 30 * _DAY_S)))
         self._listener: Listener | None = None
         self._seen_version = -1
+        self._rung = False
         self._facts = BrokerFacts(
             name="sqlite",
             lease="timed",
@@ -101,13 +80,11 @@ class SqliteBroker:
         """What this broker can do."""
         return self._facts
 
-    @_translated
     def open(self) -> None:
         """Check the place, create or migrate the file. Idempotent."""
         self._store.open(id(self))
         self._holder.is_open = True
 
-    @_translated
     def close(self) -> None:
         """Close files and bells. Claims stay until their lease ends. Idempotent."""
         if not self._holder.is_open:
@@ -119,7 +96,7 @@ class SqliteBroker:
         try:
             if self._holder.node:
                 # A lease that cannot be given back now simply ends.
-                with suppress(StoreFault):
+                with suppress(*StoreFault):
                     self._store.main.write(self._holder.leave)
             self._holder.drop_files()
         finally:
@@ -129,27 +106,31 @@ class SqliteBroker:
         if not self._holder.is_open:
             raise BrokerUnavailable("the SQLite broker is closed; call open() first")
 
-    @_translated
     def publish(self, messages: Sequence[Message]) -> None:
         """Store all of `messages` in one transaction, or raise and store none."""
-        self._check_open()
+        if not self._holder.is_open:
+            self._check_open()
         self._store.publish(messages)
 
-    @_translated
     def take(self, queues: Sequence[str], limit: int, wait_s: float) -> Sequence[Delivery]:
         """Claim up to `limit`; return as soon as there is one, or empty after about `wait_s`."""
-        self._check_open()
-        return self._store.take_waiting(
-            self._holder, Claim(tuple(queues), limit), wait_s, self._sweeper.sweep_sometimes
-        )
+        if not self._holder.is_open:
+            self._check_open()
+        wish = Claim(tuple(queues), limit)
+        if self._rung:
+            # The bell says that there is something: no use in looking before claiming.
+            self._rung = False
+            got = self._store.take(self._holder, wish, look_first=False)
+            if got or wait_s <= 0:
+                return got
+        return self._store.take_waiting(self._holder, wish, wait_s, self._sweeper.sweep_sometimes)
 
-    @_translated
     def settle(self, settlements: Sequence[Settlement], then_take: Claim | None = None) -> Settled:
         """Verdicts, records, follow-ups and the next claim as one transaction."""
-        self._check_open()
+        if not self._holder.is_open:
+            self._check_open()
         return self._store.settle(self._holder, settlements, then_take)
 
-    @_translated
     def extend(self, receipts: Sequence[Receipt], lease_s: float) -> Sequence[Receipt]:
         """Renew the lease on everything held here; return what is no longer held."""
         self._check_open()
@@ -157,19 +138,16 @@ class SqliteBroker:
 
     # ---------------------------------------------------------------- BrokerAdmin
 
-    @_translated
     def depth(self, queues: Sequence[str] = ()) -> Sequence[Depth]:
         """Counts per queue, sorted by name."""
         self._check_open()
         return self._store.main.read(lambda conn: sqlite_admin.depth(conn, queues))
 
-    @_translated
     def peek(self, queue: str, limit: int) -> Sequence[Waiting]:
         """The next messages in the order of delivery."""
         self._check_open()
         return self._store.main.read(lambda conn: sqlite_admin.peek(conn, queue, limit))
 
-    @_translated
     def purge(self, queue: str) -> int:
         """Delete what is ready or delayed; return how many."""
         self._check_open()
@@ -178,13 +156,11 @@ class SqliteBroker:
             total += count
         return total
 
-    @_translated
     def dead(self, queue: str | None, limit: int) -> Sequence[DeadLetter]:
         """Dead and parked letters, newest first."""
         self._check_open()
         return self._store.main.read(lambda conn: sqlite_admin.dead(conn, queue, limit))
 
-    @_translated
     def revive(self, ids: Sequence[str] = (), *, parked_tasks: Sequence[str] = ()) -> int:
         """Put dead letters back with crashes and failure forgotten; return how many."""
         self._check_open()
@@ -193,20 +169,17 @@ class SqliteBroker:
             self.ring(queue)
         return len(queues)
 
-    @_translated
     def drop(self, ids: Sequence[str]) -> int:
         """Delete dead letters for good; return how many."""
         self._check_open()
         return self._store.main.write(lambda conn: sqlite_admin.drop(conn, ids))
 
-    @_translated
     def pause(self, queue: str, paused: bool) -> None:
         """Stop or resume deliveries from a queue."""
         self._check_open()
         self._store.main.write(lambda conn: sqlite_admin.pause(conn, queue, paused))
         self.ring(queue)
 
-    @_translated
     def cancel(self, ids: Sequence[str], keep_s: float = _DAY_S) -> None:
         """Mark tasks as cancelled."""
         self._check_open()
@@ -214,13 +187,11 @@ class SqliteBroker:
 
     # ---------------------------------------------------------------- Bus
 
-    @_translated
     def publish_topic(self, topic: str, data: bytes) -> None:
         """Send to all present subscribers."""
         self._check_open()
         publish_topic(self._store, topic, data)
 
-    @_translated
     def subscribe(self, topics: Sequence[str]) -> Subscription:
         """From now on collect what is published to `topics`."""
         self._check_open()
@@ -239,9 +210,9 @@ class SqliteBroker:
 
     def heard(self) -> bool:
         """Clear the bells; call it before looking. False if another listener was faster."""
-        return self._listener is not None and self._listener.heard()
+        self._rung = self._listener is not None and self._listener.heard()
+        return self._rung
 
-    @_translated
     def changed(self) -> bool:
         """Whether anybody else has committed since the last call."""
         version = self._store.data_version()
@@ -249,7 +220,6 @@ class SqliteBroker:
         self._seen_version = version
         return changed
 
-    @_translated
     def next_due_at(self, queues: Sequence[str]) -> float | None:
         """When the next delayed message becomes due (wall clock), or None."""
         return self._store.main.read(lambda conn: sqlite_admin.next_due_at(conn, queues))
@@ -265,14 +235,12 @@ class SqliteBroker:
         """Where in the file that `join` returned the marks begin; a multiple of the page size."""
         return max(self._holder.region, 0) * UNIT_BYTES
 
-    @_translated
     def join(self, marks_bytes: int) -> int | None:
         """Register as a holder whose death is seen at once; return a descriptor of the marks, which begin at
         `marks_offset`. The descriptor stays this broker's: map it, do not close it."""
         self._check_open()
         return self._store.main.write(lambda conn: self._holder.join(conn, marks_bytes))
 
-    @_translated
     def sweep(self) -> int:
         """Take back what dead holders had, expire what is due; return how many messages came back."""
         self._check_open()

@@ -1,4 +1,5 @@
-"""What can be wrong with a store. Adapters turn these into the errors of their own port."""
+"""What can be wrong with a store that is broker and backend at once: each fault is the error of both ports,
+so that none has to be translated on its way out. The message says what to do next."""
 
 from __future__ import annotations
 
@@ -12,26 +13,17 @@ from celeriac.model.errors import (
 )
 
 
-class StoreFault(Exception):
-    """Base. The message says what to do next; `as_broker` and `as_backend` are what users see."""
-
-    as_broker: type[Exception] = BrokerUnavailable
-    as_backend: type[Exception] = BackendUnavailable
-
-
-class StoreUnavailable(StoreFault):
+class StoreUnavailable(BrokerUnavailable, BackendUnavailable):
     """Not now; trying again may work."""
 
 
-class StoreRejected(StoreFault):
+class StoreRejected(BrokerRejected, BackendRejected):
     """This will never work."""
 
-    as_broker = BrokerRejected
-    as_backend = BackendRejected
 
-
-class StoreMisconfigured(StoreFault):
+class StoreMisconfigured(BrokerMisconfigured, BackendMisconfigured):
     """Somebody must change the configuration or the file."""
 
-    as_broker = BrokerMisconfigured
-    as_backend = BackendMisconfigured
+
+StoreFault = (StoreUnavailable, StoreRejected, StoreMisconfigured)
+"""All of them, for `except`."""

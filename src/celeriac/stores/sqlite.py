@@ -12,18 +12,31 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 from celeriac.model.ids import random_id
-from celeriac.model.message import Ack, Claim, Delivery, Message, Receipt, Record, Release, Settled, Settlement
+from celeriac.model.message import Claim, Delivery, Message, Receipt, Record, Settled, Settlement
 from celeriac.stores import sqlite_admin
 from celeriac.stores import sqlite_messages as messages_sql
 from celeriac.stores.faults import StoreFault, StoreUnavailable
 from celeriac.stores.sqlite_bells import Bells, Listener, bell_of, runtime_dir
 from celeriac.stores.sqlite_files import check_place
 from celeriac.stores.sqlite_link import Link
-from celeriac.stores.sqlite_messages import Parcel, QueueIds, StaleReceipt, Taken
+from celeriac.stores.sqlite_messages import (
+    Haul,
+    Parcel,
+    QueueIds,
+    StaleReceipt,
+    anything,
+    claim,
+    deliveries,
+    insert,
+    pack,
+    write_records,
+)
 from celeriac.stores.sqlite_nodes import Holder
 from celeriac.stores.sqlite_push import Mailbox, Post
+from celeriac.stores.sqlite_settle import Settling
 
 # Messages of other threads that one transaction takes along, so that none waits for a giant one.
 _TOGETHER_MAX = 4096
@@ -55,7 +68,7 @@ class SqliteStore:
         self.bells = Bells(self.folder)
         self.post = Post(self.folder)
         self.mailbox = Mailbox(self.folder, self.read_records)
-        self.queues = QueueIds()
+        self.queues = QueueIds(self.main)
         self.holders: weakref.WeakSet[Holder] = weakref.WeakSet()
         self._waiting: deque[_Batch] = deque()
         self._leading = threading.Lock()
@@ -111,12 +124,12 @@ class SqliteStore:
 
     def publish(self, messages: Iterable[Message]) -> None:
         """Accept all of `messages` or none; threads that publish at once share a transaction."""
-        parcels = messages_sql.pack(messages)
+        parcels = pack(messages)
         if not parcels:
             return
         if not self._waiting and self._leading.acquire(blocking=False):
             try:
-                self._insert(parcels)
+                self.main.write(insert, self.queues, parcels)
             finally:
                 self._leading.release()
         else:
@@ -159,7 +172,7 @@ class SqliteStore:
         try:
             if len(batches) > 1:
                 try:
-                    self._insert([parcel for batch in batches for parcel in batch.parcels])
+                    self.main.write(insert, self.queues, [parcel for batch in batches for parcel in batch.parcels])
                 except StoreUnavailable as exc:
                     fault = exc
                     return
@@ -171,7 +184,7 @@ class SqliteStore:
                     return
             for batch in batches:
                 try:
-                    self._insert(batch.parcels)
+                    self.main.write(insert, self.queues, batch.parcels)
                 except StoreFault as exc:
                     batch.fault = exc
                 batch.done = True
@@ -180,48 +193,44 @@ class SqliteStore:
                 if not batch.done:
                     batch.fault, batch.done = fault, True
 
-    def _insert(self, parcels: Sequence[Parcel]) -> None:
-        link = self.main
-        link.write(lambda conn: messages_sql.insert(conn, self.queues, link.generation, parcels))
-
     # ---------------------------------------------------------------- take and settle
 
-    def take(self, holder: Holder, claim: Claim) -> Sequence[Delivery]:
-        """Claim what is there, without waiting."""
-        if claim.limit <= 0 or not self.main.read(lambda conn: messages_sql.anything(conn, claim.queues)):
+    def take(self, holder: Holder, wish: Claim, *, look_first: bool) -> Sequence[Delivery]:
+        """Claim what is there, without waiting. A look that finds nothing spares the writers' gate; it is one
+        more statement when there is something."""
+        if not wish.queues or wish.limit <= 0 or (look_first and not self.main.read(anything, wish.queues)):
             return ()
         self._turn += 1
-        taken, more = self.main.write(lambda conn: messages_sql.claim(conn, holder, claim, self._turn))
-        return self._handed_over(holder, taken, more)
+        return self._handed_over(holder, self.main.write(claim, holder, wish, self._turn))
 
     def take_waiting(
-        self, holder: Holder, claim: Claim, wait_s: float, when_idle: Callable[[], object]
+        self, holder: Holder, wish: Claim, wait_s: float, when_idle: Callable[[], int]
     ) -> Sequence[Delivery]:
-        """Claim, waiting up to `wait_s` for the first message; calls `when_idle` when there is nothing."""
+        """Claim, waiting up to `wait_s` for the first message; when there is nothing, `when_idle` may
+        bring some back."""
         try:
-            return self._take_waiting(holder, claim, time.monotonic() + wait_s, when_idle)
+            return self._take_waiting(holder, wish, time.monotonic() + wait_s, when_idle)
         except StoreUnavailable:
             if holder.is_open:
                 raise
             return ()  # closed by another thread while we waited
 
     def _take_waiting(
-        self, holder: Holder, claim: Claim, deadline: float, when_idle: Callable[[], object]
+        self, holder: Holder, wish: Claim, deadline: float, when_idle: Callable[[], int]
     ) -> Sequence[Delivery]:
-        deliveries = self.take(holder, claim)
-        if not deliveries:
-            when_idle()
-            deliveries = self.take(holder, claim)
+        deliveries = self.take(holder, wish, look_first=True)
+        if not deliveries and when_idle():
+            deliveries = self.take(holder, wish, look_first=True)
         if deliveries or time.monotonic() >= deadline:
             return deliveries
-        listener = self.bells.listen([bell_of(name) for name in claim.queues])
+        listener = self.bells.listen([bell_of(name) for name in wish.queues])
         try:
             while True:
-                deliveries = self.take(holder, claim)
+                deliveries = self.take(holder, wish, look_first=True)
                 left_s = deadline - time.monotonic()
                 if deliveries or left_s <= 0 or not holder.is_open:
                     return deliveries
-                self._nap(listener, min(left_s, self._until_due_s(claim.queues)))
+                self._nap(listener, min(left_s, self._until_due_s(wish.queues)))
                 when_idle()
         finally:
             if listener is not None:
@@ -239,18 +248,20 @@ class SqliteStore:
         else:
             time.sleep(nap_s)
 
-    def _handed_over(self, holder: Holder, taken: Sequence[Taken], more: Sequence[str]) -> list[Delivery]:
-        deliveries, damaged = messages_sql.deliveries(taken)
+    def _handed_over(self, holder: Holder, haul: Haul) -> list[Delivery]:
+        good, damaged = deliveries(haul)
         if damaged:
-            self.main.write(lambda conn: messages_sql.bury_damaged(conn, holder.node, damaged))
-        for queue in more:
+            # What cannot be buried now stays claimed, and is met again by who takes it next.
+            with suppress(*StoreFault):
+                self.main.write(lambda conn: messages_sql.bury_damaged(conn, holder.node, damaged))
+        for queue in haul.more:
             self.bells.ring(bell_of(queue))
-        return deliveries
+        return good
 
     def settle(self, holder: Holder, settlements: Sequence[Settlement], then_take: Claim | None) -> Settled:
         """Verdicts, records, follow-ups and the next claim in one transaction."""
         self._turn += 1
-        settling = Settling(self, holder, settlements, then_take, self._turn)
+        settling = Settling(holder, self.queues, settlements, then_take, self._turn)
         if settling.is_plain:
             try:
                 self.main.write(settling.all_acks)
@@ -258,11 +269,12 @@ class SqliteStore:
                 self.main.write(settling.one_by_one)
         else:
             self.main.write(settling.one_by_one)
-        deliveries = self._handed_over(holder, settling.taken, settling.more)
-        for queue in settling.touched_queues():
+        if settling.records:
+            self.notify(settling.records, settling.all_kept)
+        for queue in settling.touched:
             self.bells.ring(bell_of(queue))
-        self.notify(settling.records, settling.all_kept)
-        return Settled(tuple(settling.stale), tuple(deliveries))
+        got = self._handed_over(holder, settling.haul) if settling.haul.rows else ()
+        return Settled(tuple(settling.stale), tuple(got))
 
     def extend(self, holder: Holder, receipts: Sequence[Receipt], lease_s: float) -> list[Receipt]:
         """Renew the holder's lease, on the connection of its own; return the receipts it has no more."""
@@ -284,82 +296,13 @@ class SqliteStore:
     def write_records(self, records: Sequence[Record]) -> None:
         """Store results and tell those who wait for them."""
         if records:
-            self.notify(records, self.main.write(lambda conn: messages_sql.write_records(conn, records)))
+            self.notify(records, self.main.write(write_records, records))
 
     def notify(self, records: Sequence[Record], all_kept: bool) -> None:
         """Tell those who wait for these results, here and elsewhere; to look for themselves if some were refused."""
-        if records:
-            self.mailbox.deliver(records, all_kept)
-            self.post.send(records, self.oid, all_kept)
+        self.mailbox.deliver(records, all_kept)
+        self.post.send(records, self.oid, all_kept)
 
     def read_records(self, ids: Sequence[str]) -> list[Record | None]:
         """Results in the order of `ids`; None for unknown or expired ones."""
-        return self.main.read(lambda conn: messages_sql.read_records(conn, ids))
-
-
-class Settling:
-    """One call of `settle`: what it asks for, and what became of it. Its methods are works of a transaction,
-    and may run again if the first attempt was rolled back."""
-
-    def __init__(
-        self,
-        store: SqliteStore,
-        holder: Holder,
-        settlements: Sequence[Settlement],
-        then_take: Claim | None,
-        turn: int,
-    ) -> None:
-        self._store = store
-        self._holder = holder
-        self._settlements = settlements
-        self._follow_ups = [messages_sql.pack(one.follow_ups) if one.follow_ups else () for one in settlements]
-        self._wish = then_take
-        self._turn = turn
-        self._parcels: list[Parcel] = []
-        self._released: set[str] = set()
-        self.is_plain = all(one.receipt is None or isinstance(one.verdict, Ack) for one in settlements)
-        self.stale: list[Receipt] = []
-        self.records: list[Record] = []
-        self.all_kept = True
-        self.taken: list[Taken] = []
-        self.more: list[str] = []
-
-    def all_acks(self, conn: sqlite3.Connection) -> None:
-        """The fast way: everything is acknowledged and held. Raises StaleReceipt if something is not held."""
-        receipts = [one.receipt for one in self._settlements if one.receipt is not None]
-        if receipts:
-            messages_sql.settle_acks(conn, self._holder.node, receipts)
-        self._commit_with(conn, range(len(self._settlements)))
-
-    def one_by_one(self, conn: sqlite3.Connection) -> None:
-        """Any verdicts, any of them stale."""
-        self.stale, self._released = [], set()
-        effective: list[int] = []
-        for index, settlement in enumerate(self._settlements):
-            if settlement.receipt is None:
-                effective.append(index)
-                continue
-            queue = messages_sql.settle_one(conn, self._holder.node, settlement.receipt, settlement.verdict)
-            if queue is None:
-                self.stale.append(settlement.receipt)
-                continue
-            effective.append(index)
-            if isinstance(settlement.verdict, Release):
-                self._released.add(messages_sql.queue_name(conn, queue))
-        self._commit_with(conn, effective)
-
-    def _commit_with(self, conn: sqlite3.Connection, effective: Iterable[int]) -> None:
-        """What goes with those settlements that have effect, and the next claim."""
-        indexes = list(effective)
-        self.records = [record for index in indexes for record in self._settlements[index].records]
-        self._parcels = [parcel for index in indexes for parcel in self._follow_ups[index]]
-        if self.records:
-            self.all_kept = messages_sql.write_records(conn, self.records)
-        if self._parcels:
-            messages_sql.insert(conn, self._store.queues, self._store.main.generation, self._parcels)
-        if self._wish is not None and self._wish.limit > 0:
-            self.taken, self.more = messages_sql.claim(conn, self._holder, self._wish, self._turn)
-
-    def touched_queues(self) -> set[str]:
-        """Queues whose takers must look."""
-        return {parcel.queue for parcel in self._parcels} | self._released
+        return self.main.read(messages_sql.read_records, ids)

@@ -23,45 +23,39 @@ class Gate:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._fd = -1
+        self.fd = -1
 
     def open(self) -> None:
         """Open the file, making it if needed. Raises StoreMisconfigured. Idempotent."""
-        if self._fd >= 0:
+        if self.fd >= 0:
             return
         try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self.fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as exc:
             raise StoreMisconfigured(
                 f"cannot open {self._path!r}: {exc.strerror}; the directory and this file must be writable"
             ) from exc
 
-    def enter(self, deadline: float) -> None:
+    def queue(self, deadline: float) -> None:
         """Become the one writer. Raises StoreUnavailable when it is not our turn by `deadline` (monotonic)."""
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._queue(deadline)
-
-    def _queue(self, deadline: float) -> None:
         nap_s = _FIRST_NAP_S
         while True:
-            if time.monotonic() >= deadline:
-                raise StoreUnavailable("other processes kept the database busy all the time; try again")
-            time.sleep(nap_s)
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                nap_s = min(nap_s * 1.5, _LONGEST_NAP_S)
+                if time.monotonic() >= deadline:
+                    raise StoreUnavailable("other processes kept the database busy all the time; try again") from None
             else:
                 return
+            time.sleep(nap_s)
+            nap_s = min(nap_s * 1.5, _LONGEST_NAP_S)
 
     def leave(self) -> None:
         """Let the next writer in."""
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Give the file up. Idempotent."""
-        fd, self._fd = self._fd, -1
+        fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)

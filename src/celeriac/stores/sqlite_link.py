@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import fcntl
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
-from celeriac.stores.faults import StoreFault, StoreMisconfigured, StoreRejected, StoreUnavailable
+from celeriac.stores.faults import StoreMisconfigured, StoreRejected, StoreUnavailable
 from celeriac.stores.sqlite_gate import Gate
 from celeriac.stores.sqlite_schema import MIGRATIONS, Migration, check_version, migrate
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _BUSY_NAP_S = 0.002
+# A file that was there a moment ago is taken for there: the look would cost as much as a small statement.
+_TRUST_S = 0.05
 # Pages in the log before somebody copies them back: rarer copies cost less, and 16 MB of log is bearable.
 _CHECKPOINT_PAGES = 4000
 _CACHE_KIB = 16 * 1024
@@ -61,20 +64,35 @@ class Link:
         self._gate = Gate(f"{path}-gate")
         self._conn: sqlite3.Connection | None = None
         self._file = (0, 0)
+        self._trusted_until = 0.0
         self._inside = False
         self._shut = False
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def write(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work` as one write transaction: all of it is committed, or none of it and a StoreFault raised."""
-        deadline = time.monotonic() + self.timeout_s
-        self._enter()
+        # Flat, and with the calls of others inside: this is on the way of every message.
+        now = time.monotonic()
+        deadline = now + self.timeout_s
+        if not self._lock.acquire(timeout=self.timeout_s):
+            raise StoreUnavailable("other threads kept the database busy all the time; try again")
+        if self._inside:
+            self._lock.release()
+            raise StoreUnavailable("this thread is within the database already (a signal handler?); try again")
+        self._inside = True
         try:
-            conn = self._connected(deadline)
-            self._gate.enter(deadline)
+            conn = self._conn if now < self._trusted_until else self._connected(now, deadline)
+            assert conn is not None
             try:
-                _begin(conn, deadline)
+                fcntl.flock(self._gate.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._gate.queue(deadline)
+            try:
                 try:
-                    result = work(conn)
+                    conn.execute("begin immediate")
+                except sqlite3.OperationalError as exc:
+                    _patiently(conn, "begin immediate", deadline, exc)
+                try:
+                    result = work(conn, *args, **kwargs)
                     conn.execute("commit")
                 except BaseException:
                     self.generation += 1
@@ -83,50 +101,50 @@ class Link:
                     raise
                 return result
             finally:
-                self._gate.leave()
+                fcntl.flock(self._gate.fd, fcntl.LOCK_UN)
         except (sqlite3.Error, OverflowError, OSError) as exc:
             raise self._fault(exc) from exc
         finally:
-            self._exit()
+            self._inside = False
+            self._lock.release()
 
-    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def read(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work`, which only reads. Raises StoreFault."""
-        deadline = time.monotonic() + self.timeout_s
-        self._enter()
+        now = time.monotonic()
+        deadline = now + self.timeout_s
+        if not self._lock.acquire(timeout=self.timeout_s):
+            raise StoreUnavailable("other threads kept the database busy all the time; try again")
+        if self._inside:
+            self._lock.release()
+            raise StoreUnavailable("this thread is within the database already (a signal handler?); try again")
+        self._inside = True
         try:
             while True:
-                conn = self._connected(deadline)
+                conn = self._conn if now < self._trusted_until else self._connected(now, deadline)
+                assert conn is not None
                 try:
-                    return work(conn)
+                    return work(conn, *args, **kwargs)
                 except sqlite3.OperationalError as exc:
-                    if "locked" not in str(exc) or time.monotonic() >= deadline:
+                    now = time.monotonic()
+                    if "locked" not in str(exc) or now >= deadline:
                         raise
                 time.sleep(_BUSY_NAP_S)
         except (sqlite3.Error, OverflowError) as exc:
             raise self._fault(exc) from exc
         finally:
-            self._exit()
-
-    def _enter(self) -> None:
-        if not self._lock.acquire(timeout=self.timeout_s):
-            raise StoreUnavailable("other threads kept the database busy all the time; try again")
-        if self._inside:
+            self._inside = False
             self._lock.release()
-            raise StoreUnavailable("the database is in use by this thread already (a signal handler?); try again")
-        self._inside = True
 
-    def _exit(self) -> None:
-        self._inside = False
-        self._lock.release()
-
-    def _connected(self, deadline: float) -> sqlite3.Connection:
+    def _connected(self, now: float, deadline: float) -> sqlite3.Connection:
+        """The connection, opened if need be, on the file that is there; the answer holds for a moment."""
         conn = self._conn
         if conn is not None:
             try:
-                now = os.stat(self.path)  # noqa: PTH116 - once per transaction
+                found = Path(self.path).stat()
             except OSError:
-                now = None
-            if now is not None and (now.st_ino, now.st_dev) == self._file:
+                found = None
+            if found is not None and (found.st_ino, found.st_dev) == self._file:
+                self._trusted_until = now + _TRUST_S
                 return conn
             self._disconnect()
             raise StoreUnavailable(
@@ -135,12 +153,13 @@ class Link:
         if self._shut:
             raise StoreUnavailable(f"{self.path!r} was closed by another thread; call open() first")
         self._gate.open()
-        self._gate.enter(deadline)
+        self._gate.queue(deadline)
         try:
             conn = self._connect(deadline)
         finally:
             self._gate.leave()
         self._conn = conn
+        self._trusted_until = now + _TRUST_S
         self.generation += 1
         return conn
 
@@ -156,7 +175,7 @@ class Link:
             conn.execute(f"pragma mmap_size={_MMAP_BYTES}")
             conn.execute("pragma temp_store=MEMORY")
             if not check_version(conn, self._migrations):
-                _begin(conn, deadline)
+                _patiently(conn, "begin immediate", deadline)
                 migrate(conn, self._migrations)
                 conn.execute("commit")
             stat = Path(self.path).stat()
@@ -166,7 +185,7 @@ class Link:
         self._file = (stat.st_ino, stat.st_dev)
         return conn
 
-    def _fault(self, exc: BaseException) -> StoreFault:
+    def _fault(self, exc: BaseException) -> Exception:
         text = str(exc)
         if isinstance(exc, (sqlite3.DataError, OverflowError)) or "too big" in text:
             return StoreRejected(f"the database cannot hold a value of that size: {text}")
@@ -185,6 +204,7 @@ class Link:
 
     def _disconnect(self) -> None:
         conn, self._conn = self._conn, None
+        self._trusted_until = 0.0
         if conn is not None:
             with suppress(sqlite3.Error):
                 conn.close()
@@ -226,28 +246,24 @@ class Link:
         if self._conn is not None:
             _never_close.append(self._conn)
             self._conn = None
+        self._trusted_until = 0.0
         self._gate.close()
         self._inside = False
         self._lock = threading.RLock()
 
 
-def _begin(conn: sqlite3.Connection, deadline: float) -> None:
-    """Begin to write, waiting for programs that know no gate."""
-    try:
-        conn.execute("begin immediate")
-    except sqlite3.OperationalError as exc:
-        if "locked" not in str(exc):
-            raise
-        _patiently(conn, "begin immediate", deadline)
-
-
-def _patiently(conn: sqlite3.Connection, statement: str, deadline: float) -> None:
+def _patiently(
+    conn: sqlite3.Connection, statement: str, deadline: float, refused: sqlite3.OperationalError | None = None
+) -> None:
+    """Execute, waiting for programs that know no gate; `refused` is what a first try was told."""
     while True:
+        if refused is not None:
+            if "locked" not in str(refused) or time.monotonic() >= deadline:
+                raise refused
+            time.sleep(_BUSY_NAP_S)
         try:
             conn.execute(statement)
         except sqlite3.OperationalError as exc:
-            if "locked" not in str(exc) or time.monotonic() >= deadline:
-                raise
-            time.sleep(_BUSY_NAP_S)
+            refused = exc
         else:
             return

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from celeriac.model.message import Ack, Bury, Claim, Delivery, Message, Receipt, Record, Verdict
-from celeriac.stores.levels import LEVELS, check_placeable
-from celeriac.stores.sqlite_nodes import Holder
+from celeriac.stores.levels import LEVELS, NORMAL, check_placeable
+from celeriac.stores.sqlite_link import Link
+from celeriac.stores.sqlite_nodes import Holder, lease_now
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
@@ -39,6 +40,14 @@ _READ = {
 }
 
 
+_NORMAL_RANK = LEVELS - 1 - NORMAL
+# A named tuple's own constructor is a Python function; this is the native one below it.
+_new_parcel = tuple.__new__
+_new_receipt = tuple.__new__
+
+GlanceRow = tuple[str, int, int, int, int, "float | None"]
+
+
 class Parcel(NamedTuple):
     """A message made ready to be stored, outside of any lock."""
 
@@ -48,14 +57,21 @@ class Parcel(NamedTuple):
     data: bytes
 
 
-class Taken(NamedTuple):
-    """One claimed row, not yet decoded."""
+# (key, rank, attempt before, crashes, data): a claimed row, not yet decoded. Plain, for there are many.
+TakenRow = tuple[int, int, int, int, bytes]
 
-    key: int
-    attempt: int
-    crashes: int
-    cancelled: bool
-    data: bytes
+
+class Haul(NamedTuple):
+    """What a claim got."""
+
+    rows: list[TakenRow]
+    more: list[str]
+    """Queues that have more than was wished for."""
+    cancelled: frozenset[int]
+    """Keys of messages whose tasks were cancelled."""
+
+
+NOTHING = Haul([], [], frozenset())
 
 
 class StaleReceipt(Exception):
@@ -72,7 +88,13 @@ class Damaged(NamedTuple):
 
 def pack(messages: Iterable[Message]) -> list[Parcel]:
     """Check and encode. Raises BrokerRejected."""
-    return [Parcel(one.queue, LEVELS - 1 - check_placeable(one), one.eta_at, _encode(one)) for one in messages]
+    parcels: list[Parcel] = []
+    for one in messages:
+        priority = one.priority
+        # The usual ones at once; everything else is checked, or refused with the reason.
+        rank = _NORMAL_RANK if priority is None and one.queue else LEVELS - 1 - check_placeable(one)
+        parcels.append(_new_parcel(Parcel, (one.queue, rank, one.eta_at, _encode(one))))
+    return parcels
 
 
 def unpack(data: bytes) -> Message:
@@ -84,42 +106,54 @@ class QueueIds:
     """Numbers of queues, remembered until the link's generation changes: then a number may never have been
     committed, or the file may be another one."""
 
-    def __init__(self) -> None:
-        self._known: dict[str, int] = {}
+    def __init__(self, link: Link) -> None:
+        self._link = link
         self._generation = -1
+        self._known: dict[str, int] = {}
 
-    def of(self, conn: sqlite3.Connection, generation: int, name: str) -> int:
-        """The queue's number; declares it if it is new."""
-        if generation != self._generation:
+    def known(self) -> dict[str, int]:
+        """What is remembered, by name."""
+        if self._link.generation != self._generation:
             self._known.clear()
-            self._generation = generation
-        number = self._known.get(name)
-        if number is None:
-            row = conn.execute("select id from queue where name=?", (name,)).fetchone()
-            number = row[0] if row else conn.execute("insert into queue(name) values(?)", (name,)).lastrowid
-            assert number is not None
-            self._known[name] = number
+            self._generation = self._link.generation
+        return self._known
+
+    def declare(self, conn: sqlite3.Connection, name: str) -> int:
+        """The number of a queue that is not remembered; a new one if it is new."""
+        row = conn.execute("select id from queue where name=?", (name,)).fetchone()
+        number = row[0] if row else conn.execute("insert into queue(name) values(?)", (name,)).lastrowid
+        assert number is not None
+        self._known[name] = number
         return number
 
 
-def insert(conn: sqlite3.Connection, queues: QueueIds, generation: int, parcels: Sequence[Parcel]) -> None:
+def insert(conn: sqlite3.Connection, queues: QueueIds, parcels: Sequence[Parcel]) -> None:
     """Accept messages in their order."""
     now_us = time.time_ns() // 1000
     now = now_us / 1e6
+    known = queues.known()
     if len(parcels) == 1:
-        _insert_one(conn, queues.of(conn, generation, parcels[0].queue), parcels[0], now_us)
+        name, rank, eta_at, data = parcels[0]
+        number = known.get(name) or queues.declare(conn, name)
+        last = conn.execute(
+            "insert into message values(max(?, (select ifnull(max(key), 0) + 1 from message)), ?)", (now_us, data)
+        ).lastrowid
+        if eta_at is not None and eta_at > now:
+            conn.execute("insert into due values(?,?,?,?,0,0)", (number, eta_at, last, rank))
+        else:
+            conn.execute("insert into ready values(?,?,?,0,0)", (number, rank, last))
         return
     (key,) = conn.execute("select max(?, ifnull(max(key), 0) + 1) from message", (now_us,)).fetchone()
     bodies: list[tuple[int, bytes]] = []
     ready: list[tuple[int, int, int]] = []
     due: list[tuple[int, float, int, int]] = []
-    for parcel in parcels:
-        queue = queues.of(conn, generation, parcel.queue)
-        bodies.append((key, parcel.data))
-        if parcel.eta_at is not None and parcel.eta_at > now:
-            due.append((queue, parcel.eta_at, key, parcel.rank))
+    for name, rank, eta_at, data in parcels:
+        number = known.get(name) or queues.declare(conn, name)
+        bodies.append((key, data))
+        if eta_at is not None and eta_at > now:
+            due.append((number, eta_at, key, rank))
         else:
-            ready.append((queue, parcel.rank, key))
+            ready.append((number, rank, key))
         key += 1
     conn.executemany("insert into message values(?,?)", bodies)
     if ready:
@@ -128,77 +162,78 @@ def insert(conn: sqlite3.Connection, queues: QueueIds, generation: int, parcels:
         conn.executemany("insert into due values(?,?,?,?,0,0)", due)
 
 
-def _insert_one(conn: sqlite3.Connection, queue: int, parcel: Parcel, now_us: int) -> None:
-    key = conn.execute(
-        "insert into message values(max(?, (select ifnull(max(key), 0) + 1 from message)), ?)", (now_us, parcel.data)
-    ).lastrowid
-    if parcel.eta_at is not None and parcel.eta_at > now_us / 1e6:
-        conn.execute("insert into due values(?,?,?,?,0,0)", (queue, parcel.eta_at, key, parcel.rank))
-    else:
-        conn.execute("insert into ready values(?,?,?,0,0)", (queue, parcel.rank, key))
+def glance(conn: sqlite3.Connection, node: int, queues: Sequence[str]) -> dict[str, GlanceRow]:
+    """What a claim must know beforehand, in one statement: of each queue that is known and not paused,
+    (name, number, has ready, has due, any cancellation, our lease)."""
+    marks = ",?" * (len(queues) - 1)
+    rows = conn.execute(
+        "select name, id, exists(select 1 from ready where queue=q.id), "  # noqa: S608 - question marks only
+        "exists(select 1 from due where queue=q.id and due_at<=?), exists(select 1 from cancel), "
+        f"(select lease_until from node where id=?) from queue q where not paused and name in (?{marks})",
+        (time.time(), node, *queues),
+    ).fetchall()
+    return {row[0]: row for row in rows}
 
 
 def anything(conn: sqlite3.Connection, queues: Sequence[str]) -> bool:
     """Whether a claim would find something: a look that needs no gate."""
-    now = time.time()
-    for name in queues:
-        if conn.execute(
-            "select 1 from queue q where name=? and not paused and (exists(select 1 from ready where queue=q.id) "
-            "or exists(select 1 from due where queue=q.id and due_at<=?))",
-            (name, now),
-        ).fetchone():
-            return True
-    return False
+    return any(row[2] or row[3] for row in glance(conn, 0, queues).values())
 
 
-def claim(conn: sqlite3.Connection, holder: Holder, wish: Claim, turn: int) -> tuple[list[Taken], list[str]]:
-    """Claim for `holder`, beginning with another queue at each `turn`; also the queues that have more."""
-    taken: list[Taken] = []
-    more: list[str] = []
+def claim(
+    conn: sqlite3.Connection, holder: Holder, wish: Claim, turn: int, seen: dict[str, GlanceRow] | None = None
+) -> Haul:
+    """Claim for `holder`, beginning with another queue at each `turn`; `seen` is a glance of this transaction,
+    after which nothing became ready."""
     names = wish.queues
-    start = turn % len(names) if names else 0
-    for name in names[start:] + names[:start]:
+    if not names or wish.limit <= 0:
+        return NOTHING
+    if seen is None:
+        seen = glance(conn, holder.node, names)
+    taken: list[TakenRow] = []
+    more: list[str] = []
+    any_cancelled = 0
+    start = turn % len(names)
+    for name in names[start:] + names[:start] if start else names:
         left = wish.limit - len(taken)
-        if left <= 0:
-            break
-        queue = conn.execute("select id from queue where name=? and not paused", (name,)).fetchone()
-        if queue is None:
+        row = seen.get(name)
+        if row is None or left <= 0 or not (row[2] or row[3]):
             continue
-        _promote(conn, queue[0], max(left, _PROMOTE_MAX))
-        rows = conn.execute(_TAKE, (queue[0], left)).fetchall()
+        _, number, _, is_due, any_cancelled, lease_until = row
+        if is_due:
+            _promote(conn, number, max(left, _PROMOTE_MAX))
+        rows = conn.execute(_TAKE, (number, left)).fetchall()
         if not rows:
             continue
+        if not taken and (lease_until is None or lease_until < lease_now() + holder.lease_s / 2):
+            holder.ensure(conn)
         conn.execute(
             "insert into claimed select key, ?, attempt + 1, crashes, queue, rank from ready "
             "where queue=? order by rank, key limit ?",
-            (holder.ensure(conn), queue[0], left),
+            (holder.node, number, left),
         )
-        last_key, last_rank = rows[-1][0], rows[-1][1]
-        conn.execute("delete from ready where queue=? and (rank, key) <= (?, ?)", (queue[0], last_rank, last_key))
-        taken += [Taken(key, attempt + 1, crashes, False, data) for key, _, attempt, crashes, data in rows]
-        if len(rows) == left and conn.execute("select 1 from ready where queue=? limit 1", queue).fetchone():
+        conn.execute("delete from ready where queue=? and (rank, key) <= (?, ?)", (number, rows[-1][1], rows[-1][0]))
+        taken += rows
+        if len(rows) == left and conn.execute("select 1 from ready where queue=? limit 1", (number,)).fetchone():
             more.append(name)
-    if taken and conn.execute("select 1 from cancel limit 1").fetchone():
-        taken = [_with_cancel(conn, one) for one in taken]
-    return taken, more
+    return Haul(taken, more, _cancelled(conn, taken) if any_cancelled else NOTHING.cancelled)
 
 
-def _with_cancel(conn: sqlite3.Connection, taken: Taken) -> Taken:
-    try:
-        task_id = _decode(taken.data).id
-    except msgspec.DecodeError:
-        return taken
-    row = conn.execute(
-        "select 1 from cancel where id=? and (upto>=? or until_at*1e6>?)", (task_id, taken.key, taken.key)
-    ).fetchone()
-    return taken._replace(cancelled=True) if row else taken
+def _cancelled(conn: sqlite3.Connection, taken: Iterable[TakenRow]) -> frozenset[int]:
+    keys: set[int] = set()
+    for key, _, _, _, data in taken:
+        with suppress(msgspec.DecodeError):
+            task_id = _decode(data).id
+            if conn.execute(
+                "select 1 from cancel where id=? and (upto>=? or until_at*1e6>?)", (task_id, key, key)
+            ).fetchone():
+                keys.add(key)
+    return frozenset(keys)
 
 
 def _promote(conn: sqlite3.Connection, queue: int, limit: int) -> None:
     """Make ready what has become due, `limit` at most."""
     now = time.time()
-    if not conn.execute("select 1 from due where queue=? and due_at<=? limit 1", (queue, now)).fetchone():
-        return
     last = conn.execute(
         "select due_at, key from due where queue=? and due_at<=? order by due_at, key limit 1 offset ?",
         (queue, now, limit - 1),
@@ -212,18 +247,19 @@ def _promote(conn: sqlite3.Connection, queue: int, limit: int) -> None:
     conn.execute("delete from due where queue=? and (due_at, key) <= (?, ?)", args)
 
 
-def deliveries(taken: Iterable[Taken]) -> tuple[list[Delivery], list[Damaged]]:
+def deliveries(haul: Haul) -> tuple[list[Delivery], list[Damaged]]:
     """What was claimed, decoded; apart, what cannot be."""
     good: list[Delivery] = []
     bad: list[Damaged] = []
-    for key, attempt, crashes, cancelled, data in taken:
-        receipt = Receipt(key, attempt)
+    cancelled = haul.cancelled
+    for key, _, before, crashes, data in haul.rows:
+        receipt = _new_receipt(Receipt, (key, before + 1))
         try:
             message = _decode(data)
         except msgspec.DecodeError as exc:
             bad.append(Damaged(receipt, f"the stored message is damaged: {exc}", data))
             continue
-        good.append(Delivery(message, receipt, crashes, attempt > 1, cancelled))
+        good.append(Delivery(message, receipt, crashes, before > 0, key in cancelled))
     return good, bad
 
 
@@ -243,15 +279,21 @@ def damaged_message(key: int | str, data: bytes, queue: str = "") -> Message:
     return Message(f"damaged-{key}", "", queue, b"{}", data, "application/octet-stream", "binary")
 
 
-def settle_acks(conn: sqlite3.Connection, node: int, receipts: Sequence[Receipt]) -> None:
+def settle_acks(conn: sqlite3.Connection, node: int, receipts: Sequence[Receipt], any_cancelled: bool) -> None:
     """Acknowledge all of `receipts`. Raises StaleReceipt, and then the transaction must be rolled back."""
-    left(conn, (receipt.key for receipt in receipts))
+    if any_cancelled:
+        left(conn, [receipt.key for receipt in receipts])
     done = conn.executemany(
         "delete from claimed where key=? and attempt=? and node=?", [(key, attempt, node) for key, attempt in receipts]
     ).rowcount
     if done != len(receipts):
         raise StaleReceipt
     conn.executemany("delete from message where key=?", [(key,) for key, _ in receipts])
+
+
+def any_cancellation(conn: sqlite3.Connection) -> bool:
+    """Whether any task is flagged as cancelled."""
+    return conn.execute("select 1 from cancel limit 1").fetchone() is not None
 
 
 def settle_one(conn: sqlite3.Connection, node: int, receipt: Receipt, verdict: Verdict) -> int | None:
@@ -316,7 +358,7 @@ def release(conn: sqlite3.Connection, key: int | str, row: tuple[int, int, int, 
 
 def left(conn: sqlite3.Connection, keys: Iterable[int | str]) -> None:
     """These messages are about to be deleted: a cancellation of theirs runs out from now on."""
-    if not conn.execute("select 1 from cancel limit 1").fetchone():
+    if not any_cancellation(conn):
         return
     now = time.time()
     for key in keys:

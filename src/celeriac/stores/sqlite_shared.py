@@ -32,7 +32,7 @@ def store_at(path: str, timeout_s: float, *, durable: bool) -> SqliteStore:
 
 def _close_links(links: tuple[Link, ...]) -> None:
     for link in links:
-        with suppress(StoreFault):
+        with suppress(*StoreFault):
             link.close()
 
 

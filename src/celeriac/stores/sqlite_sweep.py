@@ -57,10 +57,9 @@ class Sweeper:
         finally:
             os.close(fd)
 
-    def sweep_sometimes(self) -> None:
+    def sweep_sometimes(self) -> int:
         """Sweep if the last one is a while ago: for takers in programs where no node sweeps each second."""
-        if time.monotonic() - self._swept_at > _SWEEP_IN_TAKE_EACH_S:
-            self.sweep()
+        return self.sweep() if time.monotonic() - self._swept_at > _SWEEP_IN_TAKE_EACH_S else 0
 
     def _ripe(self, gone: Iterable[Gone]) -> set[int]:
         """Rows of those whose process is dead, and those whose lease has been over for a while of ours too: when the

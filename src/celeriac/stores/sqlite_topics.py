@@ -100,5 +100,5 @@ class SqliteSubscription:
             self._listener.close()
         if self._store.folder is not None:
             Path(f"{self._store.folder}/e-{self._oid}").unlink(missing_ok=True)
-        with suppress(StoreFault):
+        with suppress(*StoreFault):
             self._store.main.write(lambda conn: conn.execute("delete from ear where oid=?", (self._oid,)).rowcount)

@@ -241,8 +241,13 @@ def test_leftovers_of_dead_processes_are_swept_away_and_living_ones_stay(
 def test_threads_that_publish_at_once_share_transactions_and_get_their_own_errors(broker: SqliteBroker) -> None:
     broker._store.main.read(lambda conn: conn.setlimit(0, 100_000) if hasattr(conn, "setlimit") else None)
     commits: list[int] = []
-    insert = broker._store._insert
-    broker._store._insert = lambda parcels: (commits.append(len(parcels)), insert(parcels))[1]  # type: ignore[method-assign]
+    write = broker._store.main.write
+
+    def counted(work, queues, parcels):
+        commits.append(len(parcels))
+        return write(work, queues, parcels)
+
+    broker._store.main.write = counted  # type: ignore[method-assign]
     outcomes: dict[str, str] = {}
 
     def publish(name: str, size: int) -> None:

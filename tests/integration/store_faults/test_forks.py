@@ -184,5 +184,5 @@ say(broker.depth(["other"])[0].paused, len(broker.peek("q", 9)))
 """
     )
     # The child could not enter while its parent was inside, and said so in time; the parent's work was done.
-    assert "child failed: BrokerUnavailable" in said
+    assert "child failed: StoreUnavailable" in said
     assert said.endswith("True 2\n")
