@@ -22,6 +22,10 @@ from celeriac.model.message import Message
 from celeriac.model.ports import Broker
 
 
+_LAST_START = 0.9
+"""The part of the patience in which a repetition may begin: one at its very end would only double the wait."""
+
+
 class PublishRetries(Struct, frozen=True):
     """How often and how long a send is repeated while the broker is unavailable."""
 
@@ -200,7 +204,7 @@ class Sender:
         retry = 0
         while retries.max_retries is None or retry < retries.max_retries:
             pause_s = retries.pause_s(retry)
-            if time.monotonic() + pause_s - began_at > retries.patience_s:
+            if time.monotonic() + pause_s - began_at > retries.patience_s * _LAST_START:
                 break
             time.sleep(pause_s)
             retry += 1
