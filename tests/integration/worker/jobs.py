@@ -235,6 +235,21 @@ def trace(self: Task[..., str], seconds: float = 0.0, name: str = "runs") -> str
     return f"{os.getpid()} {time.monotonic_ns()}"
 
 
+@app.task(ignore_result=True)
+def tick() -> None:
+    """A task that takes a little of the processor, so that who runs it is seen to move."""
+    sum(range(2000))
+
+
+@app.task
+def fatal_unless(repaired: str, text: str) -> str:
+    """Die, until somebody has put a file there."""
+    note("fatal", text)
+    if not Path(repaired).exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return text
+
+
 @app.task
 def leak(bytes_max: int, name: str) -> int:
     """Take memory and never give it back, up to a bound that no test reaches."""
