@@ -12,5 +12,6 @@ FAILED = {
     11141: "events before a stop, in one batch with it, may still start children",
     13437: "a node resized to no children kept a failure path for five seconds, though nobody was left to run it",
     13830: "a failure path waits behind a long task in a node of one slot",
+    40792: "jobs on their way to a child of many slots that had just decided to end stayed in it",
     3783: "a task cut off at the end of the grace period gets its bare final state",
 }

@@ -155,7 +155,7 @@ class SimChild:
     # ------------------------------------------------------------ bodies
 
     def _advance(self) -> None:
-        while self.queue and len(self.running) < self.slots and self.alive:
+        while self.queue and len(self.running) < self.slots and self.alive and not self.leaving:
             self._begin(self.queue.popleft()[0])
 
     def _begin(self, job: Job) -> None:

@@ -397,3 +397,13 @@ def test_a_terminated_job_that_ignores_the_signal_costs_its_process(node):
     node.step(Cancelled(("id1",), terminate=True))
     node.tick(1.0)
     assert [kill.child for kill in node.of(Kill)] == [1]
+
+
+def test_what_was_on_its_way_to_a_child_that_ends_is_asked_back(desk):
+    node = desk(slots_per_child=2, pool_kills=False, prefetch_multiplier=2)
+    node.up(slots=2)
+    short, long, *waiting = node.deliver("late", "late", "late", "late")
+    node.started(short)
+    node.started(long)
+    node.finished(short, retiring=True)
+    assert [recall.seqs for recall in node.of(Recall)] == [tuple(job.seq for job in waiting)]

@@ -86,7 +86,13 @@ def retiring(state: State, child: Child, now: Now, out: Out) -> None:
     child.leaving = True
     child.retired = True
     state.alarm(now.monotonic + RETIRE_WAIT_S, END, child.id)
-    if child.slots > 1 and child.flights and child.replace and not state.stopping:
+    if child.slots == 1:
+        return
+    # It gives back what it had when it decided to end; what was on its way then must be asked for.
+    flights = not_begun(child)
+    if flights:
+        recall(child, flights, out)
+    if child.flights and child.replace and not state.stopping:
         child.replace = False
         spawn(state, out, 0)
 
