@@ -19,7 +19,7 @@ from celeriac.model.message import Claim, Delivery, Message, Receipt, Record, Se
 from celeriac.stores import sqlite_admin
 from celeriac.stores import sqlite_messages as messages_sql
 from celeriac.stores.faults import StoreFault, StoreUnavailable
-from celeriac.stores.sqlite_bells import Bells, Listener, bell_of, runtime_dir
+from celeriac.stores.sqlite_bells import Bells, Listener, bell_of, leave_folder, runtime_dir
 from celeriac.stores.sqlite_files import check_place
 from celeriac.stores.sqlite_link import Link
 from celeriac.stores.sqlite_messages import (
@@ -65,7 +65,7 @@ class SqliteStore:
         self.main = Link(path, timeout_s, durable)
         self.beat = Link(path, timeout_s, durable)
         self.folder = runtime_dir(path)
-        self.bells = Bells(self.folder)
+        self.bells = Bells(self.folder, path)
         self.post = Post(self.folder)
         self.mailbox = Mailbox(self.folder, self.read_records)
         self.queues = QueueIds(self.main)
@@ -80,6 +80,7 @@ class SqliteStore:
     def open(self, user: int) -> None:
         """Check the place, connect, create or migrate. Raises StoreFault."""
         check_place(self.path)
+        runtime_dir(self.path)  # the last one out may have removed it
         self.main.unlock()
         self.beat.unlock()
         self.main.read(lambda conn: conn.execute("select 1").fetchone())
@@ -98,6 +99,8 @@ class SqliteStore:
         self.bells.close()
         self.post.close()
         self.mailbox.close()
+        if self.folder is not None:
+            leave_folder(self.folder)
 
     def be_strict(self, timeout_s: float, durable: bool) -> None:
         """Meet the wishes of one more user: the shorter wait, the greater durability."""

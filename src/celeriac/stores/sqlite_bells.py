@@ -56,6 +56,26 @@ def runtime_dir(path: str) -> str | None:
     return place
 
 
+def leave_folder(folder: str) -> None:
+    """Remove what of a runtime directory nobody uses, and itself if that is all of it. Never raises."""
+    with suppress(OSError):
+        for path in Path(folder).iterdir():
+            if path.name.startswith("q-") and not _is_heard(path):
+                path.unlink()
+        if [path.name for path in Path(folder).iterdir()] == [_OWNER]:
+            Path(folder, _OWNER).unlink()
+            Path(folder).rmdir()
+
+
+def _is_heard(path: Path) -> bool:
+    """Whether any process has the FIFO open for reading."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW))
+    except OSError:
+        return False
+    return True
+
+
 def forget_lost_databases(folder: str) -> None:
     """Remove the directories, beside `folder`, of databases that are gone for long. Never raises."""
     for other in list(Path(folder).parent.iterdir())[:_TIDY_MAX]:
@@ -76,8 +96,9 @@ def bell_of(queue: str) -> str:
 class Bells:
     """The bells of one database, as this process rings them."""
 
-    def __init__(self, folder: str | None) -> None:
+    def __init__(self, folder: str | None, path: str) -> None:
         self.folder = folder
+        self._path = path
         # Guards descriptors: a byte must never go to a number that another thread has closed meanwhile.
         self._lock = threading.Lock()
         self._open: dict[str, tuple[int, int, float]] = {}
@@ -135,8 +156,16 @@ class Bells:
         """An ear for these bells; None where there are none to be had."""
         if self.folder is None or not hasattr(select, "epoll"):
             return None
+        paths = [f"{self.folder}/{name}" for name in names]
         try:
-            listener = Listener([f"{self.folder}/{name}" for name in names])
+            listener = Listener(paths)
+        except FileNotFoundError:
+            # The last one out has just removed the directory.
+            try:
+                runtime_dir(self._path)
+                listener = Listener(paths)
+            except OSError:
+                return None
         except OSError:
             return None
         self._listeners.add(listener)

@@ -38,13 +38,13 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Note).decode
 
 
-def _note(records: Sequence[Record], all_kept: bool) -> Note:
-    """What may be told: if the store kept an older SUCCESS instead of one of these, only where to look."""
-    return Note(list(records), []) if all_kept else Note([], [record.id for record in records])
+def _pointer(records: Sequence[Record]) -> Note:
+    """What may be told if the store kept an older SUCCESS instead of one of these: only what to look for."""
+    return Note([], [record.id for record in records])
 
 
 def _datagrams(records: Sequence[Record], all_kept: bool) -> list[bytes]:
-    data = _encode(_note(records, all_kept))
+    data = _encode(Note(list(records), []) if all_kept else _pointer(records))
     if len(data) <= _DATAGRAM_BYTES_MAX:
         return [data]
     if len(records) > 1:
@@ -69,18 +69,19 @@ class Post:
         for record in records:
             if record.reply_to and record.reply_to != own:
                 by_address.setdefault(record.reply_to, []).append(record)
-        for address, its_records in by_address.items():
-            # The address came with a message: it must not lead out of our directory.
-            if _ADDRESS.fullmatch(address):
-                with suppress(OSError):
-                    self._send(f"{self._folder}/r-{address}", _datagrams(its_records, all_kept))
-
-    def _send(self, path: str, datagrams: Sequence[bytes]) -> None:
+        if not by_address:
+            return
         with self._lock:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            for data in datagrams:
-                self._socket.sendto(data, path)
+            for address, its_records in by_address.items():
+                # The address came with a message: it must not lead out of our directory.
+                if _ADDRESS.fullmatch(address):
+                    try:
+                        for data in _datagrams(its_records, all_kept):
+                            self._socket.sendto(data, f"{self._folder}/r-{address}")
+                    except OSError:
+                        continue  # nobody waits there, or too much waits to be read: the database has it
 
     def close(self) -> None:
         """Close the socket. Idempotent; sending opens it again."""
@@ -115,7 +116,7 @@ class Mailbox:
     def deliver(self, records: Sequence[Record], all_kept: bool) -> None:
         """What this very process has stored: its own waiters need no datagram."""
         if self._wanted:
-            self._sort(_note(records, all_kept))
+            self._sort(Note(list(records), []) if all_kept else _pointer(records))
 
     def _sort(self, note: Note) -> None:
         with self._changed:

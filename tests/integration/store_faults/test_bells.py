@@ -38,6 +38,27 @@ def test_the_runtime_directory_is_private(tmp_path: Path, monkeypatch: pytest.Mo
     shutil.rmtree(base)
 
 
+def test_the_last_one_out_removes_the_directory_and_the_next_one_makes_it_again(
+    broker: SqliteBroker, backend: SqliteBackend, make: Callable[..., SqliteBroker], output: Output
+) -> None:
+    assert broker._store.folder is not None
+    folder = Path(broker._store.folder)
+    broker.listen(["q"])
+    backend.wait(["a"], 0.01)
+    output("""
+        broker = opened()
+        broker.publish([message("a")])
+        broker.close()
+    """)
+    assert broker.heard(), "another process that leaves takes nothing away"
+    broker.close()
+    backend.close()
+    assert not folder.exists()
+    broker.open()
+    assert broker.listen(["q"]) is not None
+    assert folder.exists()
+
+
 def test_the_bells_of_a_database_that_is_gone_for_long_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +156,7 @@ def test_who_takes_less_than_there_is_rings_on(broker: SqliteBroker, make: Calla
 
 
 def test_a_bell_whose_file_was_cleaned_away_is_found_again(tmp_path: Path, eventually: Eventually) -> None:
-    ringer, hearer = Bells(str(tmp_path)), Bells(str(tmp_path))
+    ringer, hearer = Bells(str(tmp_path), "x.db"), Bells(str(tmp_path), "x.db")
     first = hearer.listen(["b"])
     assert first is not None
     ringer.ring("b")
@@ -270,7 +291,7 @@ def test_threads_that_publish_at_once_share_transactions_and_get_their_own_error
     stored = {view.message.id for view in broker.peek("q", 99)}
     assert stored == {name for name, outcome in outcomes.items() if outcome == "stored"}
     if hasattr(broker._store.main._conn, "setlimit"):
-        assert outcomes.pop("m5") == "BrokerRejected"
+        assert outcomes.pop("m5") == "StoreRejected"
     assert set(outcomes.values()) == {"stored"}
     assert commits[0] == 20, "all went together first"
 
