@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 
 from integration.worker.conftest import SCALE, eventually
 
@@ -53,7 +55,7 @@ def _judge(stage: Stage, ids: Sequence[str]) -> None:
         (final,) = finals[task_id]
         of_one = runs[task_id]
         assert final.state == "SUCCESS" or len(of_one) == _CRASHES_MAX, (final, of_one)
-        for run, following in zip(of_one, of_one[1:], strict=False):
+        for run, following in pairwise(of_one):
             _assert_prompt(stage, run, following.at)
         assert final.at - of_one[-1].at < (_LEASE_S + _SLACK_S) * SCALE, (final, of_one)
 
@@ -173,8 +175,7 @@ def _watch_children(pids: Sequence[int], seen: dict[int, tuple[int, float]], now
 
 def _ticks(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return -1
     return int(fields[11]) + int(fields[12])

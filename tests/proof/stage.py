@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
+
 from integration.worker.conftest import SCALE, Worker, children_of, eventually, name_of
 
 FINAL = ("SUCCESS", "FAILURE", "REVOKED")
@@ -105,8 +106,7 @@ class Stage:
             yield connection
 
     def open_book(self) -> None:
-        """From now on every record that is written leaves an entry."""
-        self.jobs.app.make_broker().open()
+        """From now on every record that is written leaves an entry; the database must be there."""
         with self.look() as connection:
             connection.executescript(_BOOK)
 

@@ -235,6 +235,15 @@ def trace(self: Task[..., str], seconds: float = 0.0, name: str = "runs") -> str
     return f"{os.getpid()} {time.monotonic_ns()}"
 
 
+@app.task(bind=True)
+def large_trace(self: Task[..., str], seconds: float, size: int) -> str:
+    """The same with a large result."""
+    note("runs", f"begin {self.request.id} {time.time():.6f}")
+    time.sleep(seconds)
+    note("runs", f"end {self.request.id} {time.time():.6f}")
+    return "x" * size
+
+
 @app.task(ignore_result=True)
 def tick() -> None:
     """A task that takes a little of the processor, so that who runs it is seen to move."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+
 from proof import clients
 from proof.stage import Stage, empty_stage
 
@@ -13,6 +14,10 @@ __all__ = ["empty_stage"]
 
 def test_what_was_confirmed_is_stored_whenever_the_client_dies(stage: Stage) -> None:
     clients.confirmed_is_stored(stage, clients=6, chance=random.Random(2))
+
+
+def test_clients_that_die_while_they_wait_harm_nobody(stage: Stage) -> None:
+    clients.clients_die_anywhere(stage, rounds=2, chance=random.Random(6))
 
 
 @pytest.mark.parametrize("fault", sorted(clients.FAULTS))

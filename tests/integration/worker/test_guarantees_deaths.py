@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from proof import kills
 from proof.stage import Stage, empty_stage
 
