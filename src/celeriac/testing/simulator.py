@@ -199,7 +199,7 @@ class Cluster:
     def _quiet(self) -> bool:
         store = self.world.store
         busy = store.ready or any(store.claims.values()) or self._expected
-        return not busy and not any(node.running_receipts() or node.stopping for node in self.nodes.values())
+        return not busy and all(node.at_rest() for node in self.nodes.values())
 
     def _probe(self) -> None:
         world = self.world

@@ -326,6 +326,11 @@ class SimNode:
         """What its children's shared pages show."""
         return [receipt for child in self.children.values() if child.alive for receipt in child.receipts()]
 
+    def at_rest(self) -> bool:
+        """True if nothing is on its way to, in, or from this node."""
+        moving = self._inbox or self._to_settle or self._settling or self.claiming or self.stopping
+        return not moving and not self.running_receipts() and self.state.idle()
+
     def unplaced(self) -> set[Receipt]:
         """Claims that are in no child and are not being settled: the engine sits on them."""
         placed = {item.receipt for item in self._to_settle}
