@@ -178,7 +178,9 @@ def gone_holders(conn: sqlite3.Connection, fd: int) -> list[Gone]:
     now = lease_now()
     gone: list[Gone] = []
     for node, boot, lease_until, region, units in conn.execute(
-        "select id, boot_id, lease_until, region, units from node"
+        "select id, boot_id, lease_until, region, units from node union all "
+        # Cannot be, but if it were, nobody would ever give these claims back.
+        "select distinct node, '', 0, null, 0 from claimed where node not in (select id from node)"
     ).fetchall():
         dead = boot != BOOT_ID or (region is not None and not is_locked(fd, region * UNIT_BYTES, units * UNIT_BYTES))
         if dead or lease_until < now:

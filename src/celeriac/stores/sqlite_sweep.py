@@ -17,6 +17,8 @@ from celeriac.stores.sqlite_nodes import BOOT_ID, Gone, gone_holders, lease_now,
 
 # Rows that one sweep removes of each kind: the gate must stay free for those who work.
 _EXPIRE_MAX = 500
+# As long as a sweep goes on removing when there is much: several times faster than tasks can finish.
+_EXPIRE_FOR_S = 0.1
 # The pause before the run after the n-th crash; a run that crashed more often is delivered at once, to be buried.
 _PAUSE_AFTER_CRASH_S = {2: 1.0}
 # What is said on a topic is kept this long for subscribers that read slowly.
@@ -91,40 +93,47 @@ class Sweeper:
         return self._store.main.write(work)
 
     def _expire(self) -> None:
-        now, buried_before = time.time(), time.time() - self._dead_expires_s
+        """Remove what is over, batch by batch, for a bounded time; between batches others get the gate."""
+        until = time.monotonic() + _EXPIRE_FOR_S
+        while self._store.main.read(self._any_over):
+            full = self._store.main.write(self._remove_over)
+            if not full or time.monotonic() > until:
+                return
 
-        def any_due(conn: sqlite3.Connection) -> bool:
-            (due,) = conn.execute(
-                "select exists(select 1 from result where expires_at<=?) "  # noqa: S608 - our own text
-                "or exists(select 1 from word where at<=?) or exists(select 1 from dead where buried_at<=?) "
-                "or exists(select 1 from ear where until<=? or boot_id<>?) "
-                f"or exists(select 1 from cancel where {_CANCEL_OVER})",
-                (now, now - _WORD_LIFE_S, buried_before, lease_now(), BOOT_ID, now),
-            ).fetchone()
-            return bool(due)
+    def _any_over(self, conn: sqlite3.Connection) -> bool:
+        now = time.time()
+        (due,) = conn.execute(
+            "select exists(select 1 from result where expires_at<=?) "  # noqa: S608 - our own text
+            "or ifnull((select at from word order by id limit 1)<=?, 0) "
+            "or exists(select 1 from dead where buried_at<=?) "
+            "or exists(select 1 from ear where until<=? or boot_id<>?) "
+            f"or exists(select 1 from cancel where {_CANCEL_OVER})",
+            (now, now - _WORD_LIFE_S, now - self._dead_expires_s, lease_now(), BOOT_ID, now),
+        ).fetchone()
+        return bool(due)
 
-        def work(conn: sqlite3.Connection) -> None:
-            conn.execute(
-                "delete from result where id in (select id from result where expires_at<=? limit ?)", (now, _EXPIRE_MAX)
-            )
-            conn.execute(
-                "delete from word where id in (select id from word where at<=? order by id limit ?)",
-                (now - _WORD_LIFE_S, _EXPIRE_MAX),
-            )
-            conn.execute("delete from ear where until<=? or boot_id<>?", (lease_now(), BOOT_ID))
-            keys = conn.execute(
-                "select key from dead where buried_at<=? limit ?", (buried_before, _EXPIRE_MAX)
-            ).fetchall()
-            messages_sql.left(conn, [key for (key,) in keys])
-            conn.executemany("delete from dead where key=?", keys)
-            conn.executemany("delete from message where key=?", keys)
-            conn.execute(
-                f"delete from cancel where id in (select id from cancel where {_CANCEL_OVER} limit ?)",  # noqa: S608
-                (now, _EXPIRE_MAX),
-            )
-
-        if self._store.main.read(any_due):
-            self._store.main.write(work)
+    def _remove_over(self, conn: sqlite3.Connection) -> bool:
+        """Remove one batch of each kind; whether there may be more."""
+        now = time.time()
+        results = conn.execute(
+            "delete from result where id in (select id from result where expires_at<=? limit ?)", (now, _EXPIRE_MAX)
+        ).rowcount
+        # In order of time, so the first one that is not over ends the search.
+        words = conn.execute("select id, at from word order by id limit ?", (_EXPIRE_MAX,)).fetchall()
+        old_words = [(number,) for number, at in words if at <= now - _WORD_LIFE_S]
+        conn.executemany("delete from word where id=?", old_words)
+        conn.execute("delete from ear where until<=? or boot_id<>?", (lease_now(), BOOT_ID))
+        letters = conn.execute(
+            "select key from dead where buried_at<=? limit ?", (now - self._dead_expires_s, _EXPIRE_MAX)
+        ).fetchall()
+        messages_sql.left(conn, [key for (key,) in letters])
+        conn.executemany("delete from dead where key=?", letters)
+        conn.executemany("delete from message where key=?", letters)
+        flags = conn.execute(
+            f"delete from cancel where id in (select id from cancel where {_CANCEL_OVER} limit ?)",  # noqa: S608
+            (now, _EXPIRE_MAX),
+        ).rowcount
+        return max(results, len(old_words), len(letters), flags) >= _EXPIRE_MAX
 
     def _tidy(self) -> None:
         """Remove sockets and subscribers' bells that no process owns any more."""

@@ -340,8 +340,6 @@ def test_what_has_expired_is_swept_in_batches_and_its_room_is_used_again(
         backend.write([Record(f"{number:04d}", "SUCCESS", bytes(500), expires_s=0.0) for number in range(800)])
         assert backend.read(["0000"]) == [None]
         broker.sweep()
-        assert count("result") == 300
-        broker.sweep()
         assert count("result") == 0
         sizes.append(pages())
     assert sizes[0] == sizes[1] == sizes[2]
