@@ -187,7 +187,7 @@ class Bells:
         self._lock = threading.Lock()
         self._close_all()
         for listener in list(self._listeners):
-            listener.close()
+            listener.forget()
 
 
 def _open_fifo(path: str) -> int:
@@ -203,6 +203,7 @@ class Listener:
     """Waits on some bells; of several listeners to one bell, a ring wakes one."""
 
     def __init__(self, paths: Iterable[str]) -> None:
+        self._lock = threading.Lock()
         self._fds: list[int] = []
         self._epoll = select.epoll()
         try:
@@ -220,23 +221,36 @@ class Listener:
         return self._epoll.fileno()
 
     def wait(self, wait_s: float) -> bool:
-        """Whether a bell was rung within `wait_s`; clears it."""
-        if not self._epoll.poll(wait_s, 1):
+        """Whether a bell was rung within `wait_s`; clears it. False too when another thread closes us meanwhile."""
+        try:
+            rung = self._epoll.poll(wait_s, 1)
+        except (ValueError, OSError):
             return False
-        self.heard()
-        return True
+        if rung:
+            self.heard()
+        return bool(rung)
 
     def heard(self) -> bool:
         """Clear the bells; False if another listener was faster."""
         rung = False
-        for fd in self._fds:
-            with suppress(OSError):
-                rung = bool(os.read(fd, _READ_BYTES)) or rung
+        # Not without the lock: the number of a descriptor just closed may be another file's by now.
+        with self._lock:
+            for fd in self._fds:
+                try:
+                    rung = bool(os.read(fd, _READ_BYTES)) or rung
+                except OSError:
+                    continue  # nothing in it
         return rung
 
     def close(self) -> None:
         """Listen no more. Idempotent."""
-        self._epoll.close()
-        fds, self._fds = self._fds, []
-        for fd in fds:
-            os.close(fd)
+        with self._lock:
+            self._epoll.close()
+            fds, self._fds = self._fds, []
+            for fd in fds:
+                os.close(fd)
+
+    def forget(self) -> None:
+        """In a forked child: close the copies of the parent's descriptors, whatever its threads were at."""
+        self._lock = threading.Lock()
+        self.close()

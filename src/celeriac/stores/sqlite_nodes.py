@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from celeriac.stores.faults import StoreUnavailable
+
 # Regions start at multiples of this, which is a multiple of every page size in use, so that they can be mapped.
 UNIT_BYTES = 64 * 1024
 _RECORD_BYTES = 64
@@ -59,8 +61,14 @@ def is_locked(fd: int, start: int, length: int) -> bool:
 
 
 def open_nodes(path: str) -> int:
-    """A new open file of the nodes file of the database at `path`; locks belong to it alone."""
-    return os.open(f"{path}-nodes", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    """A new open file of the nodes file of the database at `path`; locks belong to it alone. Raises
+    StoreUnavailable."""
+    try:
+        return os.open(f"{path}-nodes", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as exc:
+        raise StoreUnavailable(
+            f"cannot open '{path}-nodes': {exc.strerror}; the file and its directory must be there and writable"
+        ) from exc
 
 
 def lock_sweeper(fd: int) -> bool:

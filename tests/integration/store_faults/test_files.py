@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -252,3 +253,20 @@ def test_durability_decides_what_a_commit_waits_for(
 def test_an_unknown_durability_is_refused(url: str) -> None:
     with pytest.raises(BrokerMisconfigured, match="durability='hope'"):
         SqliteBroker(url, {"durability": "hope"})
+
+
+def test_a_sweep_without_its_directory_is_an_error_of_the_broker(tmp_path: Path) -> None:
+    folder = tmp_path / "sub"
+    folder.mkdir()
+    broker = SqliteBroker(f"sqlite:///{folder}/x.db", {})
+    broker.open()
+    shutil.rmtree(folder)
+    with pytest.raises(BrokerUnavailable, match="directory must be there"):
+        broker.sweep()
+    with pytest.raises(BrokerUnavailable):
+        for _ in range(1000):
+            broker.publish([message("b")])
+            time.sleep(0.001)
+    with pytest.raises(BrokerMisconfigured, match="does not exist"):
+        broker.open()
+    broker.close()
