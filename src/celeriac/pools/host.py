@@ -155,8 +155,6 @@ class Host:
             os._exit(0)
         self._count += 1
         retiring = self._is_used_up()
-        if retiring:
-            self._give_back(None)
         self._send(
             Done(
                 job.seq,
@@ -220,7 +218,8 @@ class Host:
                 self._waiting.clear()
             elif back:
                 self._waiting = deque(job for job in self._waiting if job.seq not in wanted)
-        if back:
+        if back or wanted is not None:
+            # A recall is answered even when nothing comes back: what is not named then has begun.
             try:
                 self._send(Back(back))
             except OSError:

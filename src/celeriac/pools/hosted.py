@@ -124,6 +124,9 @@ class HostedPool:
         place = self._places.get(child)
         if place is None:
             return
+        if self.facts.kills and how != "soft" and self._marks.running(place)[0] != seq:
+            # It has ended meanwhile; its successor must not pay.
+            return
         self._marks.ask_to_stop(place, seq)
         if how == "soft":
             self.spawner.kill(place, SOFT_SIGNAL)

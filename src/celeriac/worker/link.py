@@ -149,6 +149,13 @@ class Link:
         if confirm and settlement.receipt is not None:
             self._confirm.add(settlement.receipt)
 
+    def drop_confirmable(self) -> None:
+        """Forget the wish, and what is to be confirmed but is not committed: an at-most-once task must not be
+        acknowledged when nobody is left to run it."""
+        self._want = 0
+        self._pending = [one for one in self._pending if one.receipt not in self._confirm]
+        self._confirm.clear()
+
     def rung(self) -> None:
         """The bell rang."""
         if not self._broker.heard():

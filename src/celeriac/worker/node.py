@@ -104,7 +104,9 @@ class Node:
 
     def _commit_last(self) -> None:
         """What has ended must be recorded, or it would run again: give a broker that is away some time."""
+        self._link.drop_confirmable()
         deadline = self._clock.monotonic() + _LAST_COMMIT_S
+        self._link.step()
         while self._link.pending and self._clock.monotonic() < deadline:
             time.sleep(_LAST_COMMIT_PAUSE_S)
             self._link.step()
@@ -128,10 +130,12 @@ class Node:
         events.append(ev.Tick())
         for _ in range(_TURNS_MAX):
             self._carry(step(self._state, events, self._now()))
+            if self._exit is not None:
+                break
             events = [self._from_link(news) for news in self._link.step()]
             if self._records:
                 self._write_records()
-            if not events or self._exit is not None:
+            if not events:
                 break
         else:
             self._carry(step(self._state, events, self._now()))
