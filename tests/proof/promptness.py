@@ -45,7 +45,7 @@ def _longest_idle_wait(stage: Stage, sent: dict[str, float], slots: int) -> tupl
     """The longest unbroken time in which a task waited and a slot was free, and the time line around it."""
     changes: list[tuple[float, int, int, str]] = [(at, 0, 1, task_id) for task_id, at in sent.items()]
     for line in (stage.folder / "runs").read_text().splitlines():
-        word, task_id, at = line.split()
+        word, task_id, at, _ = line.split()
         changes.append((float(at), 1 if word == "begin" else -1, -1 if word == "begin" else 0, task_id))
     changes.sort()
     running = waiting = 0

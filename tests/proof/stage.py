@@ -46,7 +46,8 @@ class Run(NamedTuple):
 
     id: str
     at: float
-    ended: bool
+    pid: int
+    ended_at: float | None = None
 
 
 class Stage:
@@ -146,11 +147,12 @@ class Stage:
         """What the tasks `trace` noted: the runs of each, in order."""
         found: dict[str, list[Run]] = defaultdict(list)
         for line in noted(self.folder / name):
-            word, task_id, at = line.split()
+            word, task_id, at, pid = line.split()
             if word == "begin":
-                found[task_id].append(Run(task_id, float(at), False))
-            else:
-                found[task_id][-1] = found[task_id][-1]._replace(ended=True)
+                found[task_id].append(Run(task_id, float(at), int(pid)))
+                continue
+            index = next(index for index, run in enumerate(found[task_id]) if run.pid == int(pid) and not run.ended_at)
+            found[task_id][index] = found[task_id][index]._replace(ended_at=float(at))
         return found
 
     def await_final(self, ids: Iterable[str], within_s: float) -> None:

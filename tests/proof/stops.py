@@ -37,7 +37,7 @@ def stop_storm_repeats_nothing(stage: Stage, *, tasks: int, stops: int, run_s: f
     runs = stage.runs()
     assert set(runs) == set(ids)
     assert {len(of_one) for of_one in runs.values()} == {1}
-    assert all(of_one[0].ended for of_one in runs.values())
+    assert all(of_one[0].ended_at for of_one in runs.values())
     finals = stage.finals()
     assert all([entry.state for entry in finals[task_id]] == ["SUCCESS"] for task_id in ids)
     assert time.monotonic() > started_at

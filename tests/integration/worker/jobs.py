@@ -227,20 +227,20 @@ def request_of(self: Task[..., dict[str, object]]) -> dict[str, object]:
 
 @app.task(bind=True)
 def trace(self: Task[..., str], seconds: float = 0.0, name: str = "runs") -> str:
-    """Note beginning and end of each run, with the id and the time."""
-    note(name, f"begin {self.request.id} {time.time():.6f}")
+    """Note beginning and end of each run, with id, time and process."""
+    note(name, f"begin {self.request.id} {time.time():.6f} {os.getpid()}")
     if seconds:
         time.sleep(seconds)
-    note(name, f"end {self.request.id} {time.time():.6f}")
+    note(name, f"end {self.request.id} {time.time():.6f} {os.getpid()}")
     return f"{os.getpid()} {time.monotonic_ns()}"
 
 
 @app.task(bind=True)
 def large_trace(self: Task[..., str], seconds: float, size: int) -> str:
     """The same with a large result."""
-    note("runs", f"begin {self.request.id} {time.time():.6f}")
+    note("runs", f"begin {self.request.id} {time.time():.6f} {os.getpid()}")
     time.sleep(seconds)
-    note("runs", f"end {self.request.id} {time.time():.6f}")
+    note("runs", f"end {self.request.id} {time.time():.6f} {os.getpid()}")
     return "x" * size
 
 
