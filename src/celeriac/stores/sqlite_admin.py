@@ -6,8 +6,6 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
 from celeriac.model.message import DeadLetter, Depth, Message, Waiting
 from celeriac.stores import sqlite_messages as messages_sql
 
@@ -48,7 +46,7 @@ def _shown(key: int, data: bytes) -> Message:
     """The message, or what stands for it if its bytes are damaged."""
     try:
         return messages_sql.unpack(data)
-    except msgspec.DecodeError:
+    except messages_sql.UNREADABLE:
         return messages_sql.damaged_message(key, data)
 
 

@@ -102,7 +102,7 @@ class Link:
                 return result
             finally:
                 fcntl.flock(self._gate.fd, fcntl.LOCK_UN)
-        except (sqlite3.Error, OverflowError, OSError) as exc:
+        except (sqlite3.Error, OverflowError, UnicodeError, OSError) as exc:
             raise self._fault(exc) from exc
         finally:
             self._inside = False
@@ -129,7 +129,7 @@ class Link:
                     if "locked" not in str(exc) or now >= deadline:
                         raise
                 time.sleep(_BUSY_NAP_S)
-        except (sqlite3.Error, OverflowError) as exc:
+        except (sqlite3.Error, OverflowError, UnicodeError) as exc:
             raise self._fault(exc) from exc
         finally:
             self._inside = False
@@ -189,6 +189,8 @@ class Link:
         text = str(exc)
         if isinstance(exc, (sqlite3.DataError, OverflowError)) or "too big" in text:
             return StoreRejected(f"the database cannot hold a value of that size: {text}")
+        if isinstance(exc, UnicodeError) or "binding parameter" in text:
+            return StoreRejected(f"the database cannot hold a value of that kind: {text}")
         for sign, advice in _MISCONFIGURED.items():
             if sign in text:
                 self._disconnect()

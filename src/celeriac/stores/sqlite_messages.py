@@ -12,11 +12,14 @@ from typing import NamedTuple
 import msgspec
 
 from celeriac.model.message import Ack, Bury, Claim, Delivery, Message, Receipt, Record, Verdict
+from celeriac.stores.faults import StoreRejected
 from celeriac.stores.levels import LEVELS, NORMAL, check_placeable
 from celeriac.stores.sqlite_link import Link
 from celeriac.stores.sqlite_nodes import Holder, lease_now
 
 _encode = msgspec.msgpack.Encoder().encode
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+"""What decoding of damaged bytes raises."""
 _decode = msgspec.msgpack.Decoder(Message).decode
 
 # Due messages made ready in one claim, so that a flood of them never holds the writers' gate for long.
@@ -93,12 +96,17 @@ def pack(messages: Iterable[Message]) -> list[Parcel]:
         priority = one.priority
         # The usual ones at once; everything else is checked, or refused with the reason.
         rank = _NORMAL_RANK if priority is None and one.queue else LEVELS - 1 - check_placeable(one)
-        parcels.append(_new_parcel(Parcel, (one.queue, rank, one.eta_at, _encode(one))))
+        try:
+            parcels.append(_new_parcel(Parcel, (one.queue, rank, one.eta_at, _encode(one))))
+        except (TypeError, ValueError, OverflowError) as exc:
+            raise StoreRejected(
+                f"message {one.id!r} cannot be stored: {exc}; its fields must be of their types"
+            ) from exc
     return parcels
 
 
 def unpack(data: bytes) -> Message:
-    """The message of some stored bytes. Raises msgspec.DecodeError."""
+    """The message of some stored bytes. Raises one of UNREADABLE."""
     return _decode(data)
 
 
@@ -222,7 +230,7 @@ def claim(
 def _cancelled(conn: sqlite3.Connection, taken: Iterable[TakenRow]) -> frozenset[int]:
     keys: set[int] = set()
     for key, _, _, _, data in taken:
-        with suppress(msgspec.DecodeError):
+        with suppress(*UNREADABLE):
             task_id = _decode(data).id
             if conn.execute(
                 "select 1 from cancel where id=? and (upto>=? or until_at*1e6>?)", (task_id, key, key)
@@ -256,7 +264,7 @@ def deliveries(haul: Haul) -> tuple[list[Delivery], list[Damaged]]:
         receipt = _new_receipt(Receipt, (key, before + 1))
         try:
             message = _decode(data)
-        except msgspec.DecodeError as exc:
+        except UNREADABLE as exc:
             bad.append(Damaged(receipt, f"the stored message is damaged: {exc}", data))
             continue
         good.append(Delivery(message, receipt, crashes, before > 0, key in cancelled))
@@ -364,7 +372,7 @@ def left(conn: sqlite3.Connection, keys: Iterable[int | str]) -> None:
     for key in keys:
         row = conn.execute("select data from message where key=?", (key,)).fetchone()
         if row is not None:
-            with suppress(msgspec.DecodeError):
+            with suppress(*UNREADABLE):
                 task_id = _decode(row[0]).id
                 conn.execute(
                     "update cancel set until_at=?+keep_s where id=? and (upto>=? or until_at*1e6>?)",

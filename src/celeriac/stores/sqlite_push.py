@@ -195,7 +195,7 @@ class Mailbox:
             data = receiver.recv(_DATAGRAM_BYTES_MAX * 2)
         except OSError:
             return  # timed out, or closed meanwhile: the caller looks into the database
-        with suppress(msgspec.MsgspecError):
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
             self._sort(_decode(data))
 
     def _bind(self, address: str) -> None:

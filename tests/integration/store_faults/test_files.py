@@ -14,6 +14,7 @@ from celeriac.backends.sqlite import SqliteBackend
 from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.model.errors import (
     BackendMisconfigured,
+    BackendRejected,
     BackendUnavailable,
     BrokerMisconfigured,
     BrokerRejected,
@@ -270,3 +271,23 @@ def test_a_sweep_without_its_directory_is_an_error_of_the_broker(tmp_path: Path)
     with pytest.raises(BrokerMisconfigured, match="does not exist"):
         broker.open()
     broker.close()
+
+
+@pytest.mark.parametrize("fields", [{"properties": object()}, {"reply_to": "\ud800"}, {"queue": "\ud800"}])
+def test_a_message_that_no_store_can_hold_is_rejected_and_breaks_nothing(
+    broker: SqliteBroker, fields: dict[str, object]
+) -> None:
+    odd = Message(**{"id": "a", "task": "t", "queue": "q", "headers": b"", "body": b"", **fields})  # type: ignore[arg-type]
+    with pytest.raises(BrokerRejected, match="cannot"):
+        broker.publish([message("before"), odd])
+    with pytest.raises(BrokerRejected):
+        broker.take(["\ud800"], 1, 0)
+    broker.publish([message("b")])
+    assert [one.message.id for one in broker.take(["q"], 9, 0)] == ["b"]
+
+
+def test_a_record_that_no_store_can_hold_is_rejected(backend: SqliteBackend) -> None:
+    with pytest.raises(BackendRejected, match="cannot hold"):
+        backend.write([Record("a", "SUCCESS", object())])  # type: ignore[arg-type]
+    backend.write([Record("a", "SUCCESS", b"1")])
+    assert backend.read(["a"])[0] is not None
