@@ -12,6 +12,7 @@ from celeriac.model import states
 from celeriac.model.context import Context
 from celeriac.model.errors import TaskRevokedError
 from celeriac.model.ports import Broker, BrokerAdmin, Bus
+from celeriac.model.process_signals import signal_number
 from celeriac.wire.records import Extended, RecordHead, encode_failure, encode_state
 from celeriac.wire.serializers import serializer_named
 
@@ -54,10 +55,13 @@ def _head(app: Celeriac, task_id: str, request: Context | None) -> RecordHead:
 def revoke_tasks(app: Celeriac, ids: Sequence[str], terminate: bool, signal: str | None) -> None:
     """Mark tasks as cancelled in the store, tell all nodes, and write REVOKED for those that have not ended.
 
-    Raises BrokerUnavailable, BackendUnavailable, NotImplementedError if the broker cannot keep cancellations.
+    Raises ValueError for no signal, BrokerUnavailable, BackendUnavailable, NotImplementedError if the broker cannot
+    keep cancellations.
     """
     if not ids:
         return
+    if signal is not None:
+        signal_number(signal)
     broker: Broker = app.sender.broker()
     if not isinstance(broker, BrokerAdmin):
         raise NotImplementedError(f"the {broker.facts.name} broker cannot keep cancellations")

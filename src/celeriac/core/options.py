@@ -258,6 +258,16 @@ def _check_priority(name: str, value: Any) -> None:
 def _check_text(name: str, value: Any) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name}={value!r} is not text")
+    require_text(name, value)
+
+
+def require_text(name: str, value: str) -> None:
+    """Refuse text that no store can keep: half of a surrogate pair. Raises ValueError naming the option."""
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as exc:
+            raise ValueError(f"{name}={value!r} cannot be encoded: {exc}") from None
 
 
 def _check_mapping(name: str, value: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
 from typing import Any
 
+from celeriac.core.options import require_text
 from celeriac.model.errors import ImproperlyConfigured, QueueNotFound
 
 RouterFunction = Callable[..., Any]
@@ -14,10 +15,11 @@ RouterFunction = Callable[..., Any]
 
 
 def queue_name(value: Any, where: str) -> str:
-    """The name of a queue given as text or as an object with a `name`. Raises TypeError naming `where`."""
+    """The name of a queue given as text or as an object with a `name`. Raises TypeError or ValueError naming `where`."""
     name = value if isinstance(value, str) else getattr(value, "name", None)
     if not isinstance(name, str) or not name:
         raise TypeError(f"{where}: {value!r} is no queue; give its name")
+    require_text(where, name)
     return name
 
 

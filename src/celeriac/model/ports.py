@@ -165,7 +165,8 @@ class Nodes(Protocol):
 
     def join(self, marks_bytes: int) -> int | None:
         """Register this process as a holder, whose death others see; return a descriptor of `marks_bytes`
-        shared bytes that outlive the process (child marks, see `pools.marks`), or None."""
+        shared bytes that outlive the process (child marks, see `pools.marks`), or None. They begin at the
+        attribute `marks_offset` of this broker; the descriptor stays the broker's own to close."""
         ...
 
     def sweep(self) -> int:

@@ -45,7 +45,7 @@ def parse_url(text: str) -> Url:
         password=unquote(parts.password) if parts.password else None,
         host=unquote(parts.hostname) if parts.hostname else None,
         port=port,
-        path=unquote(parts.path[1:] if parts.path.startswith("/") else parts.path),
+        path=unquote(parts.path.removeprefix("/")),
         query=dict(parse_qsl(parts.query, keep_blank_values=True)),
         text=text,
     )

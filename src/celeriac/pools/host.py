@@ -21,9 +21,10 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from celeriac.model.errors import SoftTimeLimitExceeded
-from celeriac.model.message import Record
+from celeriac.model.message import Bury, Record
 from celeriac.model.run import Performed
 from celeriac.pools.marks import Marks
 from celeriac.wire.frames import Back, Done, FrameReader, Hello, JobFrame, Jobs, Keep, Leave, RecallJobs, pack
@@ -155,18 +156,22 @@ class Host:
             os._exit(0)
         self._count += 1
         retiring = self._is_used_up()
-        self._send(
-            Done(
-                job.seq,
-                performed.state,
-                performed.verdict,
-                performed.runtime_s,
-                performed.records,
-                performed.follow_ups,
-                retiring,
-            )
-        )
+        self._answer(job, performed, retiring)
         return retiring
+
+    def _answer(self, job: JobFrame, performed: Performed, retiring: bool) -> None:
+        """Tell what became of a job; one whose outcome cannot be told has failed, once, for that reason."""
+        try:
+            frame = pack(done_frame(job, performed, retiring))
+        except ValueError as exc:  # half of a surrogate pair in an id, gigabytes
+            reason = f"its outcome cannot be told: {exc}"
+            failed = self._perform(replace(job, conclude=("FAILURE", "EncodeError", (reason,))))
+            try:
+                frame = pack(done_frame(job, failed, retiring))
+            except ValueError:
+                frame = pack(Done(job.seq, "FAILURE", Bury(reason), 0.0, (), (), retiring))
+        with self._send_lock:
+            self._data.sendall(frame)
 
     def _is_used_up(self) -> bool:
         allowance = self._allowance
@@ -228,6 +233,19 @@ class Host:
     def _on_soft_signal(self, _signum: int, _frame: FrameType | None) -> None:
         if self.is_asked_to_stop():
             self._break_in(SoftTimeLimitExceeded())
+
+
+def done_frame(job: JobFrame, performed: Performed, retiring: bool) -> Done:
+    """The answer to a job."""
+    return Done(
+        job.seq,
+        performed.state,
+        performed.verdict,
+        performed.runtime_s,
+        performed.records,
+        performed.follow_ups,
+        retiring,
+    )
 
 
 def resident_kib() -> int:

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from celeriac.model.errors import DecodeError
 from celeriac.model.facts import PoolFacts
+from celeriac.model.process_signals import signal_number
 from celeriac.pools.host import SOFT_SIGNAL
 from celeriac.pools.marks import Marks
 from celeriac.pools.spawner import Exited, Spawned, Spawner
@@ -53,7 +54,7 @@ PoolEvent = Union[Up, Gone, FromChild]
 class _Line:
     """One child's sockets and what is under way on them."""
 
-    __slots__ = ("child", "control", "data", "out", "pid", "reader", "up")
+    __slots__ = ("broken", "child", "control", "data", "out", "pid", "reader", "up")
 
     def __init__(self, child: int, spawned: Spawned) -> None:
         self.child = child
@@ -63,6 +64,8 @@ class _Line:
         self.out = bytearray()
         self.reader = FrameReader(from_child=True)
         self.up = False
+        self.broken = False
+        """Somebody else wrote to the socket: nothing more can be read from it."""
 
 
 class HostedPool:
@@ -131,7 +134,12 @@ class HostedPool:
         if how == "soft":
             self.spawner.kill(place, SOFT_SIGNAL)
         elif how == "terminate":
-            self.spawner.kill(place, signal_number(signal_name))
+            try:
+                signum = signal_number(signal_name)
+            except ValueError:
+                # From a client of another system: to end the task is what was asked for.
+                signum = signal.SIGTERM
+            self.spawner.kill(place, signum)
         else:
             self.spawner.kill(place, signal.SIGKILL)
 
@@ -170,11 +178,14 @@ class HostedPool:
         child = self._children.pop(place)
         del self._places[child]
         running, _ = self._marks.running(place)
-        self._marks.clear(place)
         events: list[PoolEvent] = []
         line = self._lines.pop(child, None)
         if line is not None:
             events.extend(self._last_words(line))
+            if line.broken:
+                # Its outcome cannot be read, and most likely it was that job which wrote.
+                running = self._marks.last(place)
+        self._marks.clear(place)
         events.append(Gone(child, exited.pid, running, exited.status))
         return events
 
@@ -220,7 +231,8 @@ class HostedPool:
         try:
             frames: list[Any] = line.reader.feed(data)
         except DecodeError:
-            # Somebody else wrote to this socket (a task that wrote to descriptors not its own).
+            # A task wrote to descriptors not its own.
+            line.broken = True
             self.kill(line.child)
             self._stop_reading(line)
             return []
@@ -266,11 +278,3 @@ class HostedPool:
         except OSError:
             # Full or gone. A recall that is not heard costs time, no task.
             return
-
-
-def signal_number(name: str) -> int:
-    """The number of a signal by name ("TERM", "SIGTERM") or number ("15"); SIGTERM for unknown ones."""
-    if name.isdigit():
-        return int(name)
-    wanted = name.upper() if name.upper().startswith("SIG") else "SIG" + name.upper()
-    return int(getattr(signal, wanted, signal.SIGTERM))

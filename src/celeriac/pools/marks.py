@@ -9,6 +9,7 @@ word  meaning
 1     the node's number of that job, 0 when idle
 2     when the body began, nanoseconds on the monotonic clock
 3     number of the job that is asked to stop softly, 0 for none
+4     number of the job that began last, also when idle again
 ====  ==========================================================================
 
 A child writes its record before the body, so that whoever finds it dead knows which job it was in, and that
@@ -43,6 +44,7 @@ class Marks:
         at = child * _WORDS
         words[at] = 0
         words[at + 2] = started_ns
+        words[at + 4] = seq
         words[at + 1] = seq
         words[at] = key
 
@@ -63,6 +65,10 @@ class Marks:
         if not seq or words[at + 1] != seq:
             return 0, 0.0
         return seq, started_ns / 1e9
+
+    def last(self, child: int) -> int:
+        """The job that began last, whether it still runs or not."""
+        return self._words[child * _WORDS + 4]
 
     def ask_to_stop(self, child: int, seq: int) -> None:
         """Name the job that the next soft interrupt is meant for."""

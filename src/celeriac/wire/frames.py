@@ -1,4 +1,7 @@
-"""Frames between a node and its children: a 4-byte little-endian length, then one msgpack value.
+"""Frames between a node and its children: a length, a check word, then one msgpack value.
+
+Both words are 4 bytes, little-endian; the check word is the length with some bits turned. It tells at once when
+somebody else wrote to the socket, such as a task that wrote to a descriptor not its own.
 
 Both ends are the same release, so that the layout may change freely. The body of a message travels as the
 bytes that came in.
@@ -15,9 +18,10 @@ from msgspec import Struct
 from celeriac.model.errors import DecodeError
 from celeriac.model.message import Message, Record, Verdict
 
-_LENGTH = struct.Struct("<I")
+_HEAD = struct.Struct("<II")
+_TURNED = 0xC31E_41AC
 FRAME_BYTES_MAX = 1 << 31
-"""No frame is larger; a length beyond it means that the stream is out of step."""
+"""No frame is larger: what a length of 4 bytes leaves room for, with something to spare."""
 
 
 class JobFrame(Struct, frozen=True, gc=False, array_like=True):
@@ -87,9 +91,12 @@ _decode_from_child = msgspec.msgpack.Decoder(FromChild)
 
 
 def pack(frame: ToChild | FromChild) -> bytes:
-    """A frame as bytes, length first."""
+    """A frame as bytes, length first. Raises ValueError for what cannot be put into one."""
     data = _encode(frame)
-    return _LENGTH.pack(len(data)) + data
+    length = len(data)
+    if length > FRAME_BYTES_MAX:
+        raise ValueError(f"a frame of {length} bytes; at most {FRAME_BYTES_MAX} can travel between processes")
+    return _HEAD.pack(length, length ^ _TURNED) + data
 
 
 class FrameReader:
@@ -108,15 +115,16 @@ class FrameReader:
         decode = self._decoder.decode
         view = memoryview(buffer)
         try:
-            while end - start >= 4:
-                (length,) = _LENGTH.unpack_from(view, start)
-                if length > FRAME_BYTES_MAX:
-                    raise DecodeError(f"a frame of {length} bytes: the stream from this process is out of step")
-                if end - start - 4 < length:
+            while end - start >= _HEAD.size:
+                length, check = _HEAD.unpack_from(view, start)
+                if length ^ _TURNED != check:
+                    raise DecodeError("somebody else wrote to the socket between this process and its child")
+                if end - start - _HEAD.size < length:
                     break
-                frames.append(decode(view[start + 4 : start + 4 + length]))
-                start += 4 + length
-        except msgspec.MsgspecError as exc:
+                begin = start + _HEAD.size
+                start = begin + length
+                frames.append(decode(view[begin:start]))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
             raise DecodeError(f"broken frame: {exc}") from exc
         finally:
             view.release()

@@ -145,12 +145,14 @@ def decode_head(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -> H
     """
     try:
         fields = _decode_fields(message.headers)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         fields, _ = _read_patiently(message.headers)
     except RecursionError:
         raise DecodeError("headers are nested too deeply") from None
     if fields.task is None:
         return protocol1.decode_head(message, accept)
+    if fields.id is not None and not fields.id.isascii():
+        _require_text(fields.id)
     limits = fields.timelimit
     expires = fields.expires
     return Head(
@@ -177,7 +179,7 @@ def decode_request(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -
         fields = _decode_fields(message.headers)
         if fields.stamps and TYPE_MARK in message.headers:
             fields, custom = _read_patiently(message.headers)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         fields, custom = _read_patiently(message.headers)
     except RecursionError:
         raise DecodeError("headers are nested too deeply") from None
@@ -282,6 +284,14 @@ def _body_parts(body: Any) -> tuple[Sequence[Any], Mapping[str, Any], Mapping[st
     elif not isinstance(links, dict):
         raise DecodeError(f"links are a {type(links).__name__}, not a mapping")
     return args, kwargs, links
+
+
+def _require_text(task_id: str) -> None:
+    """Ids are keys of stores, which take text alone. Raises DecodeError for half of a surrogate pair."""
+    try:
+        task_id.encode()
+    except UnicodeEncodeError as exc:
+        raise DecodeError(f"header 'id' is no text: {exc}") from None
 
 
 def _id_of(message: Message) -> str:

@@ -238,11 +238,15 @@ class _Supervisor:
         elif isinstance(word, SignalChild):
             pid = self._children.get(word.child)
             if pid is not None:
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(OSError):
                     os.kill(pid, word.signum)
         elif isinstance(word, ShareMarks):
+            if self._marks is not None:
+                self._marks.close()
             self._marks = map_marks(descriptors[0], word.offset, word.size)
             if self._execs:
+                if self._marks_at[0] >= 0:
+                    os.close(self._marks_at[0])
                 self._marks_at = (os.dup(descriptors[0]), word.offset, word.size)
         elif not self._spoken:
             self._spoken = True

@@ -16,7 +16,7 @@ from typing import Any
 from celeriac.core.engine import effects as fx
 from celeriac.core.engine import events as ev
 from celeriac.core.engine.step import new_state, start, step, wake_at
-from celeriac.model.errors import DecodeError, OperationalError
+from celeriac.model.errors import OperationalError
 from celeriac.model.message import Delivery, Receipt, Record, Settlement
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.ports import Backend, BrokerAdmin, Bus, Clock, Nodes
@@ -241,7 +241,7 @@ class Node:
         self._held[delivery.receipt] = None
         try:
             head = decode_head(delivery.message, self._config.results.accept)
-        except DecodeError as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever a message does to its reader, it does not end the node
             task_log.message_unreadable(delivery.message.id, delivery.message.task, exc)
             return ev.Arrival(delivery, None, str(exc))
         if self._log_received:
@@ -274,7 +274,9 @@ class Node:
         elif isinstance(effect, fx.Retire):
             self._pool.retire(effect.child)
         elif isinstance(effect, fx.Note):
-            log.log(_LEVELS[effect.level], effect.text, extra={"action": effect.action, "data": effect.fields})
+            facts = ", ".join(f"{name}: {value}" for name, value in effect.fields.items())
+            extra = {"action": effect.action, "data": effect.fields}
+            log.log(_LEVELS[effect.level], "%s [%s]", effect.text, facts, extra=extra)
         elif isinstance(effect, fx.Exit):
             self._exit = effect.code
 

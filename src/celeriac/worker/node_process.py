@@ -78,6 +78,7 @@ def _share_marks(broker: Any, spawner: TreeSpawner) -> Marks:
         fd, offset = kept
     spawner.share_marks(fd, offset, _MARKS_BYTES)
     marks = map_marks(fd, offset, _MARKS_BYTES)
-    os.close(fd)
+    if kept is None:
+        os.close(fd)
     assert marks.children == _MARKS_BYTES // RECORD_BYTES
     return marks

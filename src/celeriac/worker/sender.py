@@ -21,7 +21,6 @@ from celeriac.model.errors import BrokerUnavailable
 from celeriac.model.message import Message
 from celeriac.model.ports import Broker
 
-
 _LAST_START = 0.9
 """The part of the patience in which a repetition may begin: one at its very end would only double the wait."""
 

@@ -193,7 +193,7 @@ class Ear(threading.Thread):
     def _heard(self, data: bytes) -> None:
         try:
             word = msgspec.json.decode(data, type=_ControlWord)
-        except msgspec.MsgspecError as exc:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
             self._trouble("control_unreadable", f"a control message cannot be read and is ignored: {exc}")
             return
         if word.revoke:

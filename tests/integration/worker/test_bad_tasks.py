@@ -126,6 +126,59 @@ def test_a_corrupt_message_is_a_dead_letter_and_the_worker_goes_on(jobs: ModuleT
     broker.close()
 
 
+def test_no_header_kills_the_node(jobs: ModuleType, start: Start, folder: Path) -> None:
+    """Bytes that are no text, half of a surrogate pair, numbers without end, endless nesting."""
+    headers = (
+        b'{"task": "jobs.add", "id": "\xff"}',
+        b'{"task": "jobs.add", "id": "\\udcff"}',
+        b'{"task": "jobs.add", "id": "1", "retries": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b'{"task": 5, "id": []}',
+        b'{"task": "jobs.add", "id": "1", "timelimit": {"a": 1}}',
+        b'{"task": "jobs.add", "id": "1", "expires": "tomorrow"}',
+    )
+    broker = jobs.app.make_broker()
+    broker.open()
+    broker.publish(
+        [Message(f"hostile-{n}", "jobs.add", "celeriac-odd", head, b"[[1, 1], {}, {}]") for n, head in enumerate(headers)]
+    )
+    worker = start("-c", "1", "-Q", "celeriac-odd,celery")
+    node = worker.node
+    assert works(jobs)
+    eventually(lambda: len(broker.dead(None, 20)) == len(headers))
+    assert worker.node == node
+    assert worker.stop() == 0
+    broker.close()
+
+
+def test_a_stray_write_to_the_workers_sockets_costs_the_task_alone(
+    jobs: ModuleType, start: Start, folder: Path
+) -> None:
+    start("-c", "1")
+    with pytest.raises(WorkerLostError):
+        jobs.scribble.delay("trace").get(timeout=15)
+    assert works(jobs)
+    assert len(lines(folder / "trace")) == 3
+
+
+def test_no_signal_by_which_a_task_is_terminated_harms_the_worker(
+    jobs: ModuleType, start: Start, folder: Path
+) -> None:
+    worker = start("-c", "1")
+    with pytest.raises(ValueError, match="signal"):
+        jobs.sleep.delay(0).revoke(terminate=True, signal="99")
+    result = jobs.sleep.delay(60, "trace")
+    eventually(lambda: lines(folder / "trace"))
+    broker = jobs.app.make_broker()
+    broker.open()
+    broker.cancel([result.id])
+    broker.publish_topic("control", b'{"revoke": ["%s"], "terminate": true, "signal": "99"}' % result.id.encode())
+    broker.publish_topic("control", b"\xff\xfe")
+    assert works(jobs)
+    assert worker.process.poll() is None
+    broker.close()
+
+
 def test_an_unknown_task_waits_for_the_code_that_knows_it(jobs: ModuleType, start: Start, folder: Path) -> None:
     result = jobs.app.send_task("jobs.later", (1,))
     old = start("-c", "1")
