@@ -127,14 +127,15 @@ class Node:
             time.sleep(_GATHER_S)
         events = self._gather(self._selector.select(self._wait_s()))
         self._moved_at = self._clock.monotonic()
+        if self._records:
+            # Before what is settled next: the end of a task must not be overwritten by its beginning.
+            self._write_records()
         events.append(ev.Tick())
         for _ in range(_TURNS_MAX):
             self._carry(step(self._state, events, self._now()))
             if self._exit is not None:
                 break
             events = [self._from_link(news) for news in self._link.step()]
-            if self._records:
-                self._write_records()
             if not events:
                 break
         else:

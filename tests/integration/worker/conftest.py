@@ -142,7 +142,7 @@ def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The tasks, as their client sees them."""
     monkeypatch.syspath_prepend(str(folder))
     sys.modules.pop("jobs", None)
-    import jobs as module  # noqa: PLC0415 - a fresh app per test
+    import jobs as module
 
     yield module
     module.app.close()

@@ -207,7 +207,7 @@ def scribble(name: str) -> str:
     note(name, "begin")
     for descriptor in range(3, 64):
         with suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
+            if str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith("socket:"):
                 os.write(descriptor, b"\xff\xff\xff\x7f")
     return "scribbled"
 

@@ -12,7 +12,6 @@ from msgspec.msgpack import decode, encode
 from msgspec.structs import replace
 
 from celeriac.exceptions import EncodeError, TimeLimitExceeded, WorkerLostError
-
 from celeriac.model.message import Message
 
 from .conftest import Worker, eventually, lines
@@ -80,7 +79,7 @@ def test_a_soft_limit_lets_the_task_clean_up(jobs: ModuleType, start: Start) -> 
 
 def test_a_hard_limit_ends_the_task_and_the_worker_goes_on(jobs: ModuleType, start: Start) -> None:
     start("-c", "1")
-    with pytest.raises(TimeLimitExceeded, match="0.5"):
+    with pytest.raises(TimeLimitExceeded, match=r"0\.5"):
         jobs.hard_limited.delay(60).get(timeout=10)
     assert works(jobs)
 
@@ -100,7 +99,9 @@ def test_a_task_that_ignores_term_is_killed_when_terminated(jobs: ModuleType, st
     assert result.state == "REVOKED"
 
 
-def test_a_corrupt_message_is_a_dead_letter_and_the_worker_goes_on(jobs: ModuleType, start: Start, folder: Path) -> None:
+def test_a_corrupt_message_is_a_dead_letter_and_the_worker_goes_on(
+    jobs: ModuleType, start: Start, folder: Path
+) -> None:
     corrupt = [jobs.add.delay(1, 1) for _ in range(3)]
     jobs.app.close()
     with sqlite3.connect(folder / "celeriac.db") as connection:
@@ -140,7 +141,10 @@ def test_no_header_kills_the_node(jobs: ModuleType, start: Start, folder: Path) 
     broker = jobs.app.make_broker()
     broker.open()
     broker.publish(
-        [Message(f"hostile-{n}", "jobs.add", "celeriac-odd", head, b"[[1, 1], {}, {}]") for n, head in enumerate(headers)]
+        [
+            Message(f"hostile-{n}", "jobs.add", "celeriac-odd", head, b"[[1, 1], {}, {}]")
+            for n, head in enumerate(headers)
+        ]
     )
     worker = start("-c", "1", "-Q", "celeriac-odd,celery")
     node = worker.node
@@ -161,9 +165,7 @@ def test_a_stray_write_to_the_workers_sockets_costs_the_task_alone(
     assert len(lines(folder / "trace")) == 3
 
 
-def test_no_signal_by_which_a_task_is_terminated_harms_the_worker(
-    jobs: ModuleType, start: Start, folder: Path
-) -> None:
+def test_no_signal_by_which_a_task_is_terminated_harms_the_worker(jobs: ModuleType, start: Start, folder: Path) -> None:
     worker = start("-c", "1")
     with pytest.raises(ValueError, match="signal"):
         jobs.sleep.delay(0).revoke(terminate=True, signal="99")
@@ -207,7 +209,9 @@ def test_an_import_that_starts_threads_is_named_and_children_are_started_by_exec
     jobs: ModuleType, start: Start, folder: Path
 ) -> None:
     with (folder / "jobs.py").open("a") as file:
-        file.write("\n\nimport threading\nthreading.Thread(target=time.sleep, args=(600,), name='bystander', daemon=True).start()\n")
+        file.write(
+            "\n\nimport threading\nthreading.Thread(target=time.sleep, args=(600,), name='bystander', daemon=True).start()\n"
+        )
     worker = start("-c", "1")
     assert works(jobs)
     assert "bystander" in worker.output()

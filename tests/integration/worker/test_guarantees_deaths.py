@@ -11,7 +11,7 @@ __all__ = ["empty_stage"]
 
 
 def test_random_kills_lose_nothing_and_record_nothing_twice(stage: Stage) -> None:
-    kills.random_kills_lose_nothing(stage, tasks=500, kills=10, run_s=0.04, seed=7)
+    kills.random_kills_lose_nothing(stage, tasks=500, kills=10, run_s=0.03, seed=7)
 
 
 @pytest.mark.parametrize("victim", ["tree", "node", "main"])

@@ -57,7 +57,7 @@ def test_a_failure_comes_back_as_its_own_class_with_the_workers_traceback(jobs: 
     with pytest.raises(ValueError, match="no good"):
         result.get(timeout=10)
     assert result.state == "FAILURE"
-    assert 'raise ValueError(text)' in result.traceback
+    assert "raise ValueError(text)" in result.traceback
 
 
 def test_a_delayed_task_does_not_run_early_and_runs_in_time(jobs: ModuleType, start: Start, folder: Path) -> None:
@@ -97,6 +97,16 @@ def test_progress_is_visible_while_the_task_runs(jobs: ModuleType, start: Start,
     assert result.info == {"done": 1}
     (folder / "progress.go").touch()
     assert result.get(timeout=10) == "done"
+
+
+def test_the_end_of_a_tracked_task_is_not_overwritten_by_its_beginning(jobs: ModuleType, start: Start) -> None:
+    start("-c", "2", "--", "task_track_started=true")
+    failing = [jobs.fail.delay("soon") for _ in range(100)]
+    for result in failing:
+        with pytest.raises(ValueError, match="soon"):
+            result.get(timeout=10)
+    slow = jobs.sleep.delay(60)
+    eventually(lambda: slow.state == "STARTED")
 
 
 def test_coroutine_tasks_run(jobs: ModuleType, start: Start) -> None:
