@@ -65,12 +65,11 @@ def forgets_what_it_should_hand_back(patch):
 
 
 def runs_at_most_once_before_it_is_confirmed(patch):
-    def give(original, state, child, flight, now, out, runs):
-        original(state, child, flight, now, out, runs)
-        if flight.confirming:
-            out.effects.append(Run(child.id, (Job(flight.seq, flight.arrival),)))
+    def at_once(original, state, child, flight, out):
+        original(state, child, flight, out)
+        out.effects.append(Run(child.id, (Job(flight.seq, flight.arrival),)))
 
-    wrap(patch, dispatch, "_give", give)
+    wrap(patch, dispatch, "_acknowledge_first", at_once)
 
 
 def runs_what_was_confirmed_as_stale(patch):

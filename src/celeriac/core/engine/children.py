@@ -7,7 +7,7 @@ from collections.abc import Collection
 from celeriac.core.engine.dispatch import not_begun, recall
 from celeriac.core.engine.effects import Final, Kill, Note, Retire, SettleItem, Spawn
 from celeriac.core.engine.events import ChildUp, Died, Now, Resize
-from celeriac.core.engine.prefetch import depth_of
+from celeriac.core.engine.prefetch import first_depth
 from celeriac.core.engine.settling import ACK, BACK, conclude, settle_final, take_back
 from celeriac.core.engine.state import END, INNOCENT_S, NEIGHBOURS_S, RETIRE_WAIT_S, Child, Flight, Out, State
 from celeriac.model.message import Bury, Release
@@ -36,8 +36,6 @@ def spawn(state: State, out: Out, failures: int) -> None:
 
 def spawn_due(state: State, now: Now, out: Out) -> None:
     """Start the children whose time has come."""
-    if not state.spawns:
-        return
     due = [failures for at, failures in state.spawns if at <= now.monotonic]
     state.spawns = [pending for pending in state.spawns if pending[0] > now.monotonic]
     for failures in due:
@@ -104,7 +102,7 @@ def on_child_up(state: State, event: ChildUp, now: Now, out: Out) -> None:
         return
     child.up = True
     child.slots = max(1, event.slots)
-    child.depth = depth_of(state, child)
+    child.depth = first_depth(state, child)
     child.progress_at = now.monotonic
     if child.leaving:
         leave_if_empty(state, child, now, out)

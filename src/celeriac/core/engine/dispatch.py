@@ -14,67 +14,65 @@ from celeriac.core.engine.state import Child, Flight, Out, State
 
 def fill(state: State, now: Now, out: Out) -> None:
     """Give the backlog to children: idle slots first, spread evenly, then up to each child's depth."""
-    backlog = state.backlog
-    if not backlog:
-        return
-    children = state.ready()
+    backlog, t = state.backlog, now.monotonic
+    look_at = t + state.policy.overrun_s
     runs: dict[int, list[Job]] = {}
-    open_ = sorted((c for c in children if len(c.flights) < c.slots), key=lambda c: len(c.flights) / c.slots)
-    while backlog and open_:
-        still: list[Child] = []
-        for child in open_:
-            if not backlog:
-                break
-            _give(state, child, backlog.popleft(), now, out, runs)
-            if len(child.flights) < child.slots:
-                still.append(child)
-        open_ = still
-    if backlog:
-        _deepen(state, children, now, out, runs)
+    for deep in (False, True):
+        open_ = _open(state, deep=deep)
+        while open_ and backlog:
+            some_full = False
+            for child in open_:
+                if not backlog or (deep and backlog[0].once):
+                    open_ = []
+                    break
+                flight = backlog.popleft()
+                flights = child.flights
+                if len(flights) < child.slots:
+                    child.progress_at = t
+                    child.blocked = False
+                flights[flight.seq] = flight
+                flight.sent_at = t
+                child.look_at = min(child.look_at, look_at)
+                some_full |= len(flights) >= (child.depth if deep else child.slots)
+                if flight.once and not flight.acked:
+                    _acknowledge_first(state, child, flight, out)
+                    continue
+                job = Job(flight.seq, flight.arrival, flight.final if flight.verdict is not None else None)
+                jobs = runs.get(child.id)
+                if jobs is None:
+                    runs[child.id] = [job]
+                else:
+                    jobs.append(job)
+            if some_full:
+                open_ = [c for c in open_ if len(c.flights) < (c.depth if deep else c.slots)]
+        if not backlog:
+            break
     for child_id, jobs in runs.items():
         out.effects.append(Run(child_id, tuple(jobs)))
 
 
-def _deepen(state: State, children: list[Child], now: Now, out: Out, runs: dict[int, list[Job]]) -> None:
-    backlog = state.backlog
-    open_ = [c for c in children if len(c.flights) < c.depth and not c.blocked and not c.awaiting]
-    open_.sort(key=lambda c: len(c.flights))
-    while open_:
-        still: list[Child] = []
-        for child in open_:
-            if not backlog or backlog[0].once:
-                return
-            _give(state, child, backlog.popleft(), now, out, runs)
-            if len(child.flights) < child.depth:
-                still.append(child)
-        open_ = still
+def _open(state: State, *, deep: bool) -> list[Child]:
+    """The children with an idle slot, or (`deep`) below their depth; those with the least work first."""
+    open_: list[Child] = []
+    for child in state.children.values():
+        held = len(child.flights)
+        if not child.up or child.leaving:
+            continue
+        if held < child.depth and not child.blocked and not child.awaiting if deep else held < child.slots:
+            open_.append(child)
+    if len(open_) > 1:
+        open_.sort(key=lambda child: len(child.flights) / (1 if deep else child.slots))
+    return open_
 
 
-def _give(state: State, child: Child, flight: Flight, now: Now, out: Out, runs: dict[int, list[Job]]) -> None:
-    t = now.monotonic
-    flights = child.flights
-    if len(flights) < child.slots:
-        child.progress_at = t
-        child.blocked = False
-    flights[flight.seq] = flight
-    flight.sent_at = t
-    look_at = t + state.policy.overrun_s
-    child.look_at = min(child.look_at, look_at)
-    if flight.once and not flight.acked:
-        # The slot is kept for it; it runs when the broker has confirmed that nobody else will.
-        flight.confirming = True
-        child.awaiting += 1
-        receipt = flight.arrival.delivery.receipt
-        assert receipt not in state.confirming, "a message is acknowledged at its start once"
-        state.confirming[receipt] = flight
-        out.items.append(SettleItem(receipt, ACK, confirm=True))
-        return
-    job = Job(flight.seq, flight.arrival, flight.final if flight.verdict is not None else None)
-    jobs = runs.get(child.id)
-    if jobs is None:
-        runs[child.id] = [job]
-    else:
-        jobs.append(job)
+def _acknowledge_first(state: State, child: Child, flight: Flight, out: Out) -> None:
+    """The slot is kept for it; it runs when the broker has confirmed that nobody else will."""
+    flight.confirming = True
+    child.awaiting += 1
+    receipt = flight.arrival.delivery.receipt
+    assert receipt not in state.confirming, "a message is acknowledged at its start once"
+    state.confirming[receipt] = flight
+    out.items.append(SettleItem(receipt, ACK, confirm=True))
 
 
 def on_confirmed(state: State, event: Confirmed, now: Now, out: Out) -> None:

@@ -8,7 +8,7 @@ from math import inf
 from celeriac.core.engine.dispatch import recall, waiting
 from celeriac.core.engine.effects import Take
 from celeriac.core.engine.events import Now
-from celeriac.core.engine.state import Child, Out, State
+from celeriac.core.engine.state import EPSILON_S, Child, Out, State
 
 _SLOWER = 0.5
 _FASTER = 0.25
@@ -16,42 +16,38 @@ _FASTER = 0.25
 becomes fast, for it is the one behind which others wait."""
 _PATIENCE = 2.0
 """A job that waits this many times `reserve_s` in a child shows that the guess was wrong, whoever is running."""
-_EPSILON_S = 1e-6
 
 
-def depth_of(state: State, child: Child) -> int:
-    """How many jobs this child should have at once, by its average."""
-    policy = state.policy
-    slots = child.slots
-    multiplier = policy.prefetch_multiplier
-    if multiplier is not None:
-        return multiplier * slots if multiplier > 0 else max(slots, policy.depth_max)
-    if child.avg_s is None:
-        return slots
-    wanted = policy.reserve_s / child.avg_s if child.avg_s > 0 else inf
-    most = max(slots, policy.depth_max)
-    return max(slots, int(min(wanted, child.depth * 2, most)))
+def first_depth(state: State, child: Child) -> int:
+    """How many jobs a child should have at once as long as it has finished nothing; for ever if prefetch is pinned."""
+    multiplier = state.policy.prefetch_multiplier
+    if multiplier is None:
+        return child.slots
+    return multiplier * child.slots if multiplier > 0 else max(child.slots, state.policy.depth_max)
 
 
 def learn(state: State, now: Now) -> None:
-    """Take this step's finished jobs into each child's average."""
+    """Take this step's finished jobs into the averages of their children, and settle how many these should have."""
     t = now.monotonic
-    for child in state.children.values():
-        done = child.done
-        if not done:
-            continue
-        sample = max(0.0, t - child.progress_at) / done
-        old = child.avg_s
-        if old is None:
-            child.avg_s = sample
+    policy = state.policy
+    for child in state.learning:
+        sample = max(0.0, t - child.progress_at) / child.done
+        average = child.avg_s
+        if average is None:
+            average = sample
         else:
-            child.avg_s = old + (sample - old) * (_SLOWER if sample > old else _FASTER)
+            average += (sample - average) * (_SLOWER if sample > average else _FASTER)
+        child.avg_s = average
         child.done = 0
         child.blocked = False
         child.progress_at = t
-        child.depth = depth_of(state, child)
+        if not state.pinned:
+            wanted = policy.reserve_s / average if average > 0 else inf
+            most = max(child.slots, policy.depth_max)
+            child.depth = max(child.slots, int(min(wanted, child.depth * 2, most)))
         if child.flights:
-            child.look_at = min(child.look_at, t + state.policy.overrun_s)
+            child.look_at = min(child.look_at, t + policy.overrun_s)
+    state.learning.clear()
 
 
 def look(state: State, now: Now, out: Out) -> None:
@@ -59,19 +55,19 @@ def look(state: State, now: Now, out: Out) -> None:
     t = now.monotonic
     overrun_s = state.policy.overrun_s
     for child in state.children.values():
-        if child.look_at > t + _EPSILON_S:
+        if child.look_at > t + EPSILON_S:
             continue
         held = len(child.flights)
         if not held:
             child.look_at = inf
-        elif t - child.progress_at >= overrun_s - _EPSILON_S:
+        elif t - child.progress_at >= overrun_s - EPSILON_S:
             child.blocked = held >= child.slots
             _take_back_waiting(state, child, t, out)
             # Jobs that were not seen to begin have no time limit yet: the shell looks before each Tick.
             child.look_at = t + overrun_s if child.seen < min(held, child.slots) else inf
         else:
             first = next(islice(child.flights.values(), child.slots, None), None)
-            if first is not None and t - first.sent_at >= _PATIENCE * state.policy.reserve_s - _EPSILON_S:
+            if first is not None and t - first.sent_at >= _PATIENCE * state.policy.reserve_s - EPSILON_S:
                 _take_back_waiting(state, child, t, out)
             child.look_at = child.progress_at + overrun_s
 
@@ -108,7 +104,9 @@ def _room(state: State) -> tuple[int, int, bool]:
         return 0, 0, False
     room = idle = 0
     hungry = False
-    for child in state.ready():
+    for child in state.children.values():
+        if not child.up or child.leaving:
+            continue
         held = len(child.flights)
         free = child.slots - held
         depth = child.slots if child.blocked else max(child.depth, child.slots)

@@ -9,13 +9,11 @@ from celeriac.core.engine.dispatch import recall
 from celeriac.core.engine.effects import Final, Interrupt, Note, SettleItem
 from celeriac.core.engine.events import Cancelled, Finished, LeaseLost, Now, Returned, Started
 from celeriac.core.engine.settling import revoke, take_back
-from celeriac.core.engine.state import END, HARD, KILL, RETIRE_WAIT_S, SOFT, Child, Flight, Out, State
+from celeriac.core.engine.state import END, EPSILON_S, HARD, KILL, RETIRE_WAIT_S, SOFT, Child, Flight, Out, State
 from celeriac.model.states import FAILURE, REVOKED
 
-_ALARMS_MANY = 1024
+ALARMS_MANY = 1024
 """From so many alarms on it is worth looking for stale ones."""
-_EPSILON_S = 1e-6
-"""Sums of floats may miss by less than this."""
 _STALE_PER_LIVE = 8
 """So many times more alarms than jobs, and most are stale: then clearing them costs little for each."""
 
@@ -29,6 +27,8 @@ def on_finished(state: State, event: Finished, now: Now, out: Out) -> None:
     if flight is not None and flight.confirming:
         child.flights[event.seq] = flight  # it was never sent: no child can have finished it
     elif flight is not None:
+        if not child.done:
+            state.learning.append(child)
         child.done += 1
         child.proven = True
         if flight.started_at is not None:
@@ -131,7 +131,7 @@ def _terminate(state: State, child: Child, flight: Flight, signal: str, now: Now
 
 def ring(state: State, now: Now, out: Out) -> None:
     """Act on the alarms that are due."""
-    if len(state.alarms) > _ALARMS_MANY:
+    if len(state.alarms) > ALARMS_MANY:
         _drop_stale_alarms(state)
     alarms = state.alarms
     t = now.monotonic
@@ -151,7 +151,7 @@ def ring(state: State, now: Now, out: Out) -> None:
         elif flight.started_at is not None and not flight.broken:
             limit_s = limits_of(state, flight)[kind]
             # A job that came back and began anew has a new limit, and an alarm of its own.
-            if limit_s is None or flight.started_at + limit_s > t + _EPSILON_S:
+            if limit_s is None or flight.started_at + limit_s > t + EPSILON_S:
                 continue
             if kind == SOFT:
                 out.effects.append(Interrupt(child_id, seq, "soft"))

@@ -108,8 +108,6 @@ def take_back(state: State, out: Out, now: Now, flights: Iterable[Flight]) -> No
 
 def release_overdue(state: State, out: Out, now: Now) -> None:
     """Hand back what found no slot in time; settle bare what found no child to conclude it."""
-    if not state.backlog:
-        return
     # With no child, and none to come, nobody will ever take it.
     t = now.monotonic if state.children or state.spawns else inf
     if not any(flight.release_at <= t for flight in state.backlog):

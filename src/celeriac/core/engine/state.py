@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Mapping
 from math import inf
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from celeriac.core.engine.effects import Effect, Exit, Final, Settle, SettleItem, Take
+from celeriac.core.engine.effects import Effect, Exit, Final, SettleItem, Take
 from celeriac.core.engine.events import Arrival
 from celeriac.model.message import Head, Receipt, Verdict
 from celeriac.model.policy import EnginePolicy, TaskPolicy
@@ -33,6 +33,9 @@ UNKNOWN_NOTE_S = 60.0
 """A task name that nobody here knows is noted this often."""
 UNKNOWN_NAMES_MAX = 1000
 """So many unknown names are remembered; beyond it the memory of having noted them starts anew."""
+
+EPSILON_S = 1e-6
+"""Sums of floats may miss by less than this."""
 
 SOFT = 0
 HARD = 1
@@ -160,6 +163,8 @@ class State:
         "confirming",
         "ends_at",
         "exited",
+        "learning",
+        "look_at",
         "next_child",
         "next_seq",
         "once_share",
@@ -187,6 +192,10 @@ class State:
         self.confirming: dict[Receipt, Flight] = {}
         self.alarms: list[tuple[float, int, int, int]] = []
         """A heap of (when, kind, child, seq)."""
+        self.learning: list[Child] = []
+        """Children that have finished something in this step."""
+        self.look_at = inf
+        """When to look at children again: the earliest of theirs."""
         self.asked = 0
         """The limit of the Take that is out."""
         self.once_share = 0.0
@@ -212,33 +221,15 @@ class State:
         """Look at this job or child at that time."""
         heapq.heappush(self.alarms, (at, kind, child, seq))
 
-    def ready(self) -> list[Child]:
-        """The children that can be given work."""
-        return [child for child in self.children.values() if child.up and not child.leaving]
-
     def idle(self) -> bool:
         """True if the node holds no job at all."""
         return not (self.backlog or self.confirming or any(child.flights for child in self.children.values()))
 
 
-class Out:
+class Out(Struct):
     """The effects of one step, collected."""
 
-    __slots__ = ("effects", "exit", "items", "take")
-
-    def __init__(self) -> None:
-        self.effects: list[Effect] = []
-        self.items: list[SettleItem] = []
-        self.take: Take | None = None
-        self.exit: Exit | None = None
-
-    def in_order(self) -> list[Effect]:
-        """Work for children first, so that they run while the node commits; then the commit, then the next claim."""
-        effects = self.effects
-        if self.items:
-            effects.append(Settle(tuple(self.items)))
-        if self.take is not None:
-            effects.append(self.take)
-        if self.exit is not None:
-            effects.append(self.exit)
-        return effects
+    effects: list[Effect] = field(default_factory=list[Effect])
+    items: list[SettleItem] = field(default_factory=list[SettleItem])
+    take: Take | None = None
+    exit: Exit | None = None

@@ -14,7 +14,7 @@ from celeriac.core.engine.arrive import on_delivered
 from celeriac.core.engine.children import on_child_up, on_died, on_resize, spawn, spawn_due
 from celeriac.core.engine.dispatch import fill, on_confirmed
 from celeriac.core.engine.drain import drain, on_stop
-from celeriac.core.engine.effects import Effect, SettleItem
+from celeriac.core.engine.effects import Effect, Settle, SettleItem
 from celeriac.core.engine.events import (
     Cancelled,
     ChildUp,
@@ -32,9 +32,17 @@ from celeriac.core.engine.events import (
     Tick,
 )
 from celeriac.core.engine.prefetch import hunger, learn, look
-from celeriac.core.engine.running import on_cancelled, on_finished, on_lease_lost, on_returned, on_started, ring
+from celeriac.core.engine.running import (
+    ALARMS_MANY,
+    on_cancelled,
+    on_finished,
+    on_lease_lost,
+    on_returned,
+    on_started,
+    ring,
+)
 from celeriac.core.engine.settling import BACK, release_overdue
-from celeriac.core.engine.state import CONFIRM_WAIT_S, Out, State
+from celeriac.core.engine.state import CONFIRM_WAIT_S, EPSILON_S, Out, State
 from celeriac.model.policy import EnginePolicy, TaskPolicy
 
 
@@ -80,21 +88,36 @@ def step(state: State, events: Sequence[Event], now: Now) -> list[Effect]:
     out = Out()
     if state.exited:
         _refuse(events, out)
-        return out.in_order()
-    for event in events:
-        _HANDLERS[type(event)](state, event, now, out)
-    learn(state, now)
-    ring(state, now, out)
-    spawn_due(state, now, out)
-    look(state, now, out)
-    fill(state, now, out)
-    release_overdue(state, out, now)
-    hunger(state, out)
-    if state.stopping:
-        drain(state, now, out)
-    state.wake_at = _next_wake(state)
-    _check(state)
-    return out.in_order()
+    else:
+        for event in events:
+            _HANDLERS[type(event)](state, event, now, out)
+        # What has nothing to do is not called: this runs several times for each task of an idle worker.
+        t, alarms = now.monotonic, state.alarms
+        if state.learning:
+            learn(state, now)
+        if alarms and (alarms[0][0] <= t or len(alarms) > ALARMS_MANY):
+            ring(state, now, out)
+        if state.spawns:
+            spawn_due(state, now, out)
+        if state.look_at <= t + EPSILON_S:
+            look(state, now, out)
+        if state.backlog:
+            fill(state, now, out)
+            if state.backlog:
+                release_overdue(state, out, now)
+        hunger(state, out)
+        if state.stopping:
+            drain(state, now, out)
+        state.wake_at = _next_wake(state)
+    # Work for children first, so that they run while the node commits; then the commit, then the next claim.
+    effects = out.effects
+    if out.items:
+        effects.append(Settle(tuple(out.items)))
+    if out.take is not None:
+        effects.append(out.take)
+    if out.exit is not None:
+        effects.append(out.exit)
+    return effects
 
 
 def wake_at(state: State, now: Now) -> float | None:
@@ -113,11 +136,18 @@ def _refuse(events: Sequence[Event], out: Out) -> None:
 
 
 def _next_wake(state: State) -> float | None:
+    """When time alone changes something; and what must hold between any two steps."""
+    assert 0 <= state.asked <= state.policy.batch_max, "a Take is out that asks for more than a batch"
+    assert not (state.exited and not state.idle()), "the node ends while it holds jobs"
+    look_at = inf
+    for child in state.children.values():
+        assert 0 <= child.seen <= len(child.flights), "more jobs were seen to begin than the child holds"
+        assert child.up or not child.flights, "a child that is not up holds jobs"
+        look_at = min(look_at, child.look_at)
+    state.look_at = look_at
     if state.exited:
         return None
-    at = state.alarms[0][0] if state.alarms else inf
-    for child in state.children.values():
-        at = min(at, child.look_at)
+    at = min(look_at, state.alarms[0][0]) if state.alarms else look_at
     for flight in state.backlog:
         at = min(at, flight.release_at)
     for due_at, _ in state.spawns:
@@ -125,12 +155,3 @@ def _next_wake(state: State) -> float | None:
     if state.stopping:
         at = min(at, state.ends_at + CONFIRM_WAIT_S if state.over else state.ends_at)
     return None if at == inf else at
-
-
-def _check(state: State) -> None:
-    """What must hold between any two steps."""
-    assert 0 <= state.asked <= state.policy.batch_max, "a Take is out that asks for more than a batch"
-    assert not (state.exited and not state.idle()), "the node ends while it holds jobs"
-    for child in state.children.values():
-        assert 0 <= child.seen <= len(child.flights), "more jobs were seen to begin than the child holds"
-        assert child.up or not child.flights, "a child that is not up holds jobs"
