@@ -226,8 +226,9 @@ def any_death_at_any_moment(stage: Stage, *, victim: str, loaded: bool) -> None:
     ids: list[str] = []
     if loaded:
         with jobs.app.batch():
-            ids = [jobs.trace.delay(0.05).id for _ in range(40)]
-        eventually(lambda: len(stage.runs()) >= 4)
+            ids = [jobs.trace.delay(1.5).id for _ in range(2)]
+            ids += [jobs.trace.delay(0.02).id for _ in range(40)]
+        eventually(lambda: len(stage.runs()) >= 2)
     tree = worker.tree()
     pids = {"child": worker.children[:1], "node": [worker.node], "main": [worker.process.pid], "all": tree}[victim]
     for pid in pids:
@@ -238,6 +239,7 @@ def any_death_at_any_moment(stage: Stage, *, victim: str, loaded: bool) -> None:
         stage.start("-c", "2")
     ids.append(jobs.trace.delay().id)
     stage.await_final(ids, 12)
+    stage.assert_never_two_at_a_time()
     repeated = [task_id for task_id, of_one in stage.runs().items() if len(of_one) > 1]
     assert len(repeated) <= 2, "more than the running tasks were repeated"
     assert all(len(stage.finals()[task_id]) == 1 for task_id in ids)

@@ -14,6 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -179,6 +180,12 @@ class Stage:
         """The database is whole."""
         with self.look() as connection:
             assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+
+    def assert_never_two_at_a_time(self) -> None:
+        """No run of a task began while another one of the same task went on."""
+        for of_one in self.runs().values():
+            for run, following in pairwise(of_one):
+                assert run.ended_at is None or run.ended_at <= following.at, (run, following)
 
     # The command line.
 

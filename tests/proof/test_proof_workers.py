@@ -30,7 +30,7 @@ def test_completions_are_recorded_once_when_nodes_stop_before_acknowledging(stag
 
 
 def test_a_hundred_random_kills_during_ten_thousand_tasks(stage: Stage) -> None:
-    kills.random_kills_lose_nothing(stage, tasks=sized(10_000, 500), kills=sized(100, 10), run_s=0.04, seed=42)
+    kills.random_kills_lose_nothing(stage, tasks=sized(10_000, 500), kills=sized(100, 10), run_s=0.03, seed=42)
 
 
 @pytest.mark.parametrize("victim", ["tree", "node", "main"])
