@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -221,20 +222,28 @@ def test_small_and_large_results_reach_several_waiting_threads(
     assert [[len(one.payload) for one in records] for records in found] == [[size]] * 3
 
 
-def test_an_address_that_leads_out_of_the_directory_is_not_followed(backend: SqliteBackend, tmp_path: Path) -> None:
-    import socket
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as victim:
-        victim.bind(str(tmp_path / "victim"))
+def test_an_address_that_leads_out_of_the_directory_is_not_followed(backend: SqliteBackend) -> None:
+    assert backend._store.folder is not None
+    folder = Path(backend._store.folder)
+    # Short, for a socket's address has little room.
+    victim_path = folder.parent.parent / f"v{os.getpid()}"
+    (folder / "r-x").mkdir()
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as victim,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+    ):
+        victim.bind(str(victim_path))
         victim.setblocking(False)
-        folder = backend._store.folder
-        assert folder is not None
-        (Path(folder) / "r-x").mkdir(exist_ok=True)
-        out = os.path.relpath(tmp_path / "victim", Path(folder) / "r-x")
-        backend.write([Record("a", "SUCCESS", b"1", reply_to=f"x/{out}")])
-        (Path(folder) / "r-x").rmdir()
-        with pytest.raises(BlockingIOError):
-            victim.recv(100)
+        try:
+            address = f"x/../../../{victim_path.name}"
+            sender.sendto(b"a path that leads there", f"{folder}/r-{address}")
+            assert victim.recv(100) == b"a path that leads there"
+            backend.write([Record("a", "SUCCESS", b"1", reply_to=address)])
+            with pytest.raises(BlockingIOError):
+                victim.recv(100)
+        finally:
+            victim_path.unlink()
+            (folder / "r-x").rmdir()
 
 
 def test_leftovers_of_dead_processes_are_swept_away_and_living_ones_stay(

@@ -112,6 +112,33 @@ def test_a_region_is_used_again_after_its_owner_is_gone(broker: SqliteBroker, pr
     assert Path(f"{path}-nodes").stat().st_size == 2 * 65536
 
 
+def test_marks_of_a_dead_holder_are_safe_until_they_are_swept(broker: SqliteBroker, program: Program) -> None:
+    broker.publish([message("a"), message("b"), message("c")])
+    holder = program(HOLDER, 3600)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    holder.kill()
+    holder.wait()
+    broker.join(64)
+    assert broker.sweep() == 3
+    assert crashes(list(broker.take(["q"], 9, 0))) == {"a": 0, "b": 1, "c": 0}
+
+
+def test_the_death_of_one_holder_does_not_shorten_the_moment_another_has(
+    broker: SqliteBroker, make: Callable[..., SqliteBroker]
+) -> None:
+    slow = make()
+    broker.publish([message("a"), message("b")])
+    (first,) = broker.take(["q"], 1, 0)
+    (second,) = slow.take(["q"], 1, 0)
+    write = broker._store.main.write
+    write(lambda conn: conn.execute("update node set boot_id='earlier' where id=?", (broker._holder.node,)).rowcount)
+    write(lambda conn: conn.execute("update node set lease_until=0 where id=?", (slow._holder.node,)).rowcount)
+    assert make().sweep() == 1
+    assert broker.settle([Settlement(first.receipt, Ack())]).stale == (first.receipt,)
+    assert slow.settle([Settlement(second.receipt, Ack())]).stale == ()
+
+
 def test_a_claim_from_before_the_machine_started_again_comes_back(
     broker: SqliteBroker, make: Callable[..., SqliteBroker]
 ) -> None:
