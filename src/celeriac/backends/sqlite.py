@@ -8,7 +8,7 @@ from typing import Any
 from celeriac.model.errors import BackendMisconfigured, BackendUnavailable
 from celeriac.model.facts import BackendFacts
 from celeriac.model.message import Record
-from celeriac.stores import sqlite_messages
+from celeriac.stores import sqlite_results
 from celeriac.stores.sqlite_files import path_of
 from celeriac.stores.sqlite_shared import store_at
 
@@ -75,7 +75,7 @@ class SqliteBackend:
     def forget(self, ids: Sequence[str]) -> None:
         """Delete records; unknown ids are ignored."""
         self._check_open()
-        self._store.main.write(lambda conn: sqlite_messages.forget_records(conn, ids))
+        self._store.main.write(lambda conn: sqlite_results.forget_records(conn, ids))
 
     def wait(self, ids: Sequence[str], wait_s: float) -> Sequence[Record]:
         """Block until one of `ids` has a record; empty after about `wait_s`."""

@@ -32,10 +32,10 @@ from celeriac.stores.sqlite_messages import (
     deliveries,
     insert,
     pack,
-    write_records,
 )
 from celeriac.stores.sqlite_nodes import Holder
 from celeriac.stores.sqlite_push import Mailbox, Post
+from celeriac.stores.sqlite_results import read_records, write_records
 from celeriac.stores.sqlite_settle import Settling
 
 # Messages of other threads that one transaction takes along, so that none waits for a giant one.
@@ -308,4 +308,4 @@ class SqliteStore:
 
     def read_records(self, ids: Sequence[str]) -> list[Record | None]:
         """Results in the order of `ids`; None for unknown or expired ones."""
-        return self.main.read(messages_sql.read_records, ids)
+        return self.main.read(read_records, ids)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from celeriac.model.message import Ack, Bury, Claim, Delivery, Message, Receipt, Record, Verdict
+from celeriac.model.message import Ack, Bury, Claim, Delivery, Message, Receipt, Verdict
 from celeriac.stores.faults import StoreRejected
 from celeriac.stores.levels import LEVELS, NORMAL, check_placeable
 from celeriac.stores.sqlite_link import Link
@@ -30,19 +30,6 @@ _TAKE = (
     "select r.key, r.rank, r.attempt, r.crashes, m.data from ready r cross join message m on m.key=r.key "
     "where r.queue=? order by r.rank, r.key limit ?"
 )
-_RECORD = (
-    "insert into result values(?,?,?,?,?) on conflict(id) do update set state=excluded.state, "
-    "payload=excluded.payload, content_type=excluded.content_type, expires_at=excluded.expires_at "
-    "where state<>'SUCCESS' or expires_at<=?"
-)
-
-_IDS_MAX = 64
-_READ = {
-    count: "select id, state, payload, content_type, expires_at from result where id in (?" + ",?" * (count - 1) + ")"
-    for count in (1, _IDS_MAX)
-}
-
-
 _NORMAL_RANK = LEVELS - 1 - NORMAL
 # A named tuple's own constructor is a Python function; this is the native one below it.
 _new_parcel = tuple.__new__
@@ -378,43 +365,3 @@ def left(conn: sqlite3.Connection, keys: Iterable[int | str]) -> None:
                     "update cancel set until_at=?+keep_s where id=? and (upto>=? or until_at*1e6>?)",
                     (now, task_id, key, key),
                 )
-
-
-def write_records(conn: sqlite3.Connection, records: Sequence[Record]) -> bool:
-    """Keep records; nothing replaces a SUCCESS that has not expired. False if one was refused for that."""
-    now = time.time()
-    cursor = conn.executemany(
-        _RECORD,
-        [
-            (
-                one.id,
-                one.state,
-                one.payload,
-                one.content_type,
-                None if one.expires_s is None else now + one.expires_s,
-                now,
-            )
-            for one in records
-        ],
-    )
-    return cursor.rowcount == len(records)
-
-
-def read_records(conn: sqlite3.Connection, ids: Sequence[str]) -> list[Record | None]:
-    """Records in the order of `ids`; None for unknown or expired ones."""
-    now = time.time()
-    found: dict[str, Record] = {}
-    for start in range(0, len(ids), _IDS_MAX):
-        wanted = tuple(ids[start : start + _IDS_MAX])
-        # Few different shapes, so that the statements stay cached.
-        shape = 1 if len(wanted) == 1 else _IDS_MAX
-        rows = conn.execute(_READ[shape], wanted + (None,) * (shape - len(wanted))).fetchall()
-        for task_id, state, payload, content_type, expires_at in rows:
-            if expires_at is None or expires_at > now:
-                found[task_id] = Record(task_id, state, payload, content_type=content_type)
-    return [found.get(task_id) for task_id in ids]
-
-
-def forget_records(conn: sqlite3.Connection, ids: Iterable[str]) -> None:
-    """Delete records; unknown ids are ignored."""
-    conn.executemany("delete from result where id=?", [(task_id,) for task_id in ids])

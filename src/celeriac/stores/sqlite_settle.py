@@ -18,9 +18,9 @@ from celeriac.stores.sqlite_messages import (
     queue_name,
     settle_acks,
     settle_one,
-    write_records,
 )
 from celeriac.stores.sqlite_nodes import Holder
+from celeriac.stores.sqlite_results import write_records
 
 
 class Settling:
