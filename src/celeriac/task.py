@@ -21,6 +21,7 @@ from celeriac.model.context import Context, Run, context_for, enter_run, get_cur
 from celeriac.model.errors import EncodeError, Retry
 from celeriac.model.ids import new_id
 from celeriac.model.policy import TaskPolicy
+from celeriac.model.shield import shield
 from celeriac.repeating import collect_retry, raise_original
 from celeriac.result import AsyncResult, EagerResult
 from celeriac.settled import FROM_SETTINGS, Settled, check_task, error_classes, missing_attribute, retries_of, settle
@@ -341,15 +342,21 @@ def send_call(
     task: Task[Any, Any] | None,
 ) -> AsyncResult[Any]:
     """Prepare, encode and send one call; return its handle. `task` is None when only the name is known here."""
-    defaults, parent = settled.send, None
-    if get_current_run() is not None:
+    defaults, parent, serializer = settled.send, None, settled.serializer
+    in_task = get_current_run() is not None
+    if in_task:
         run = get_worker_run()
         parent = None if run is None else run.context
-    if not defaults.router.is_static:
-        options = {**defaults.router.route(defaults.task, args, kwargs, options, task), **options}
-    call = prepare(defaults, args, kwargs, options, parent, time.time(), new_id)
-    serializer = settled.serializer
-    message = encode_call(call, serializer if call.serializer == serializer.name else None)
+        # A time limit that broke in here would look like arguments that cannot be encoded.
+        shield.inside += 1
+    try:
+        if not defaults.router.is_static:
+            options = {**defaults.router.route(defaults.task, args, kwargs, options, task), **options}
+        call = prepare(defaults, args, kwargs, options, parent, time.time(), new_id)
+        message = encode_call(call, serializer if call.serializer == serializer.name else None)
+    finally:
+        if in_task:
+            shield.leave()
     retries, bytes_max = settled.retries, defaults.body_bytes_max
     if bytes_max is not None and len(message.body) > bytes_max:
         raise EncodeError(

@@ -67,6 +67,8 @@ def execute(
             try:
                 # A time limit may break in while this is set, and nowhere else; so it always lands in here.
                 run.in_body = True
+                if run.broken_by is not None:
+                    raise run.broken_by
                 task.before_start(task_id, args, kwargs)
                 value = task.perform(args, kwargs)
                 if type(value) is CoroutineType and run_coroutine is not None:

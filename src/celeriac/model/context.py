@@ -260,7 +260,7 @@ class Run:
         committed with the end of the run. False: the front sends or runs it by itself.
     """
 
-    __slots__ = ("collects", "context", "in_body", "parent", "retry_calls", "task")
+    __slots__ = ("broken_by", "collects", "context", "in_body", "parent", "retry_calls", "task")
 
     def __init__(self, task: Runnable, context: Context, collects: bool = False) -> None:
         self.task = task
@@ -271,6 +271,8 @@ class Run:
         """The run that this one was called from."""
         self.in_body = False
         """True while the user's code runs: only then may a time limit break in."""
+        self.broken_by: BaseException | None = None
+        """What wanted to break in before the body began: it is raised as the body's first deed."""
 
 
 _current: ContextVar[Run | None] = ContextVar("celeriac_run", default=None)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
+from celeriac.model.shield import shield
 from celeriac.stores.faults import StoreMisconfigured, StoreRejected, StoreUnavailable
 from celeriac.stores.sqlite_gate import Gate
 from celeriac.stores.sqlite_schema import MIGRATIONS, Migration, check_version, migrate
@@ -73,51 +74,41 @@ class Link:
         # Flat, and with the calls of others inside: this is on the way of every message.
         now = time.monotonic()
         deadline = now + self.timeout_s
-        if not self._lock.acquire(timeout=self.timeout_s):
-            raise StoreUnavailable("other threads kept the database busy all the time; try again")
-        if self._inside:
-            self._lock.release()
-            raise StoreUnavailable("this thread is within the database already (a signal handler?); try again")
-        self._inside = True
+        self._enter()
         try:
             conn = self._conn if now < self._trusted_until else self._connected(now, deadline)
             assert conn is not None
             try:
-                fcntl.flock(self._gate.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._gate.queue(deadline)
-            try:
+                # From here to the end whatever breaks in, and wherever, leaves neither lock nor transaction behind.
+                try:
+                    fcntl.flock(self._gate.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    self._gate.queue(deadline)
                 try:
                     conn.execute("begin immediate")
                 except sqlite3.OperationalError as exc:
                     _patiently(conn, "begin immediate", deadline, exc)
-                try:
-                    result = work(conn, *args, **kwargs)
-                    conn.execute("commit")
-                except BaseException:
-                    self.generation += 1
-                    with suppress(sqlite3.Error):
-                        conn.execute("rollback")
-                    raise
+                result = work(conn, *args, **kwargs)
+                conn.execute("commit")
                 return result
+            except BaseException:
+                self.generation += 1
+                with suppress(sqlite3.Error):
+                    if conn.in_transaction:
+                        conn.execute("rollback")
+                raise
             finally:
                 fcntl.flock(self._gate.fd, fcntl.LOCK_UN)
         except (sqlite3.Error, OverflowError, UnicodeError, OSError) as exc:
             raise self._fault(exc) from exc
         finally:
-            self._inside = False
-            self._lock.release()
+            self._leave()
 
     def read(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work`, which only reads. Raises StoreFault."""
         now = time.monotonic()
         deadline = now + self.timeout_s
-        if not self._lock.acquire(timeout=self.timeout_s):
-            raise StoreUnavailable("other threads kept the database busy all the time; try again")
-        if self._inside:
-            self._lock.release()
-            raise StoreUnavailable("this thread is within the database already (a signal handler?); try again")
-        self._inside = True
+        self._enter()
         try:
             while True:
                 conn = self._conn if now < self._trusted_until else self._connected(now, deadline)
@@ -132,8 +123,25 @@ class Link:
         except (sqlite3.Error, OverflowError, UnicodeError) as exc:
             raise self._fault(exc) from exc
         finally:
-            self._inside = False
+            self._leave()
+
+    def _enter(self) -> None:
+        """Be the one thread in here, out of reach of time limits. Raises StoreUnavailable."""
+        shield.inside += 1
+        if not self._lock.acquire(timeout=self.timeout_s):
+            shield.inside -= 1
+            raise StoreUnavailable("other threads kept the database busy all the time; try again")
+        if self._inside:
             self._lock.release()
+            shield.inside -= 1
+            raise StoreUnavailable("this thread is within the database already (a signal handler?); try again")
+        self._inside = True
+
+    def _leave(self) -> None:
+        """Let others in; what was held back is raised now."""
+        self._inside = False
+        self._lock.release()
+        shield.leave()
 
     def _connected(self, now: float, deadline: float) -> sqlite3.Connection:
         """The connection, opened if need be, on the file that is there; the answer holds for a moment."""
@@ -251,6 +259,7 @@ class Link:
         self._trusted_until = 0.0
         self._gate.close()
         self._inside = False
+        shield.inside = 0
         self._lock = threading.RLock()
 
 

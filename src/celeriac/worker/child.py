@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import mmap
+import os
 import signal
 import socket
 from collections.abc import Mapping
+from types import FrameType
 
 from celeriac.core.engine.effects import Final
 from celeriac.model.context import Place
@@ -36,7 +38,10 @@ def make_performer(tasks: Mapping[str, Runnable], env: Env) -> Performer:
 
     def performer(job: JobFrame) -> Performed:
         conclude = None if job.conclude is None else Final(*job.conclude)
-        return perform(tasks, job.message, env, redelivered=job.redelivered, conclude=conclude)
+        try:
+            return perform(tasks, job.message, env, redelivered=job.redelivered, conclude=conclude)
+        finally:
+            env.early = None
 
     return performer
 
@@ -59,12 +64,19 @@ def child_main(
     die_with_parent(parent_pid)
     name_process(f"celeriac-{child + 1}")
     prefer_for_oom()
-    # A terminal's Ctrl-C reaches every process of the group; the main process decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for signum in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(signum, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     allowance = Allowance(config.tasks_per_child_max, config.memory_per_child_max_kib)
     env = make_env(config)
     host = Host(Sockets(data, control), MarkOf(marks, child), make_performer(tasks, env), env.break_in, allowance)
     env.on_started = host.keep
+
+    def on_end(signum: int, _frame: FrameType | None) -> None:
+        # A terminal or a service manager signals every process of the group: what that means is for the main process
+        # to decide, which lets running tasks finish. Only a task that is to be terminated ends by it.
+        if host.is_asked_to_stop():
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(signum, on_end)
     host.serve()

@@ -32,6 +32,7 @@ from celeriac.model.message import Ack, Bury, Head, Message, Record, Release, Ve
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.ports import Clock
 from celeriac.model.run import ExceptionInfo, Outcome, Performed, ResultPolicy, Runnable
+from celeriac.model.shield import shield
 from celeriac.wire.exceptions import name_of, text_of
 from celeriac.wire.protocol2 import decode_head, decode_request, encode_call
 from celeriac.wire.records import Extended, RecordHead, encode_failure, encode_state, encode_success
@@ -67,19 +68,27 @@ class Env:
         self.accept = frozenset(results.accept)
         self.serializer = serializer_named(results.serializer)
         self.run_coroutine = CoroutineRunner()
+        self.early: BaseException | None = None
+        """What wanted to break in while the present job had no run yet."""
         self.run: Run | None = None
         """The run of the present job, from before its first hook until its outcome is encoded."""
 
     def break_in(self, error: BaseException) -> None:
-        """Raise `error` (SoftTimeLimitExceeded) in the body that runs now; nothing happens if none does.
+        """Raise `error` (SoftTimeLimitExceeded) in the body that runs now, or as soon as it begins; nothing
+        happens when it has ended.
 
-        For a signal handler of the thread that performs. It never lands in our own code, so that an outcome
-        is never half made.
+        For a signal handler of the thread that performs. It never lands in our own code, so that neither an
+        outcome nor a transaction is left half made.
         """
         run = self.run
-        if run is None or not run.in_body or self.run_coroutine.break_in(error):
-            return
-        raise error
+        if run is None:
+            self.early = error
+        elif not run.in_body:
+            run.broken_by = error
+        elif shield.inside:
+            shield.pending = error
+        elif not self.run_coroutine.break_in(error):
+            raise error
 
 
 def perform(
@@ -114,6 +123,8 @@ def perform(
     if env.results.track_started if task.track_started is None else task.track_started:
         ending.report_start()
     env.run = run
+    if env.early is not None:
+        run.broken_by = env.early
     try:
         outcome = execute(
             run,

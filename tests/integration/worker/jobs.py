@@ -149,6 +149,22 @@ def hard_limited(seconds: float) -> None:
     time.sleep(seconds)
 
 
+@app.task(soft_time_limit=0.02)
+def soft_limited_at_once(seconds: float) -> str:
+    time.sleep(seconds)
+    return "slept"
+
+
+@app.task(soft_time_limit=0.3)
+def send_until_limited() -> str:
+    """Be broken into while sending."""
+    try:
+        while True:
+            noop.delay()
+    except SoftTimeLimitExceeded:
+        return "limited"
+
+
 @app.task
 def ignore_term(seconds: float, name: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

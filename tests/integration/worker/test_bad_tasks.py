@@ -11,7 +11,7 @@ import pytest
 from msgspec.msgpack import decode, encode
 from msgspec.structs import replace
 
-from celeriac.exceptions import EncodeError, TimeLimitExceeded, WorkerLostError
+from celeriac.exceptions import EncodeError, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celeriac.model.message import Message
 
 from .conftest import Worker, eventually, lines
@@ -75,6 +75,22 @@ def test_a_result_over_the_limit_fails_the_task_with_the_size(jobs: ModuleType, 
 def test_a_soft_limit_lets_the_task_clean_up(jobs: ModuleType, start: Start) -> None:
     start()
     assert jobs.soft_limited.delay(30).get(timeout=10) == "cleaned up"
+
+
+def test_a_soft_limit_that_is_over_before_the_body_begins_counts(jobs: ModuleType, start: Start) -> None:
+    start("-c", "2")
+    results = [jobs.soft_limited_at_once.delay(5) for _ in range(6)]
+    for result in results:
+        with pytest.raises(SoftTimeLimitExceeded):
+            result.get(timeout=10)
+
+
+def test_a_soft_limit_while_sending_leaves_the_store_free(jobs: ModuleType, start: Start) -> None:
+    start("-c", "2")
+    results = [jobs.send_until_limited.delay() for _ in range(12)]
+    for result in results:
+        assert result.get(timeout=20) == "limited"
+    assert works(jobs)
 
 
 def test_a_hard_limit_ends_the_task_and_the_worker_goes_on(jobs: ModuleType, start: Start) -> None:

@@ -82,6 +82,18 @@ def test_a_second_signal_hastens_the_end(jobs: ModuleType, start: Start, folder:
     assert result.state == "PENDING"
 
 
+def test_a_signal_to_the_whole_process_group_ends_the_worker_as_warmly(
+    jobs: ModuleType, start: Start, folder: Path
+) -> None:
+    worker = start("-c", "1")
+    result = jobs.sleep.delay(1.5, "trace")
+    eventually(lambda: lines(folder / "trace"))
+    os.killpg(worker.process.pid, signal.SIGTERM)
+    assert worker.process.wait(10 * SCALE) == 0
+    assert result.state == "SUCCESS"
+    assert lines(folder / "trace") == ["begin", "end"]
+
+
 def test_no_process_of_a_stopped_worker_stays(jobs: ModuleType, start: Start) -> None:
     worker = start("-c", "3")
     eventually(lambda: len(worker.tree()) == 5)

@@ -440,13 +440,21 @@ def test_a_coroutine_may_clean_up_after_a_soft_limit_and_the_next_one_runs(soft_
     assert run(after, env=env)[2].result == "next"
 
 
-def test_a_soft_limit_between_runs_or_in_a_hook_breaks_nothing():
+def test_a_soft_limit_in_a_hook_after_the_body_breaks_nothing():
     env = env_of()
-    env.break_in(SoftTimeLimitExceeded())
     task = SampleTask(lambda: 1)
     task.on_success = lambda *_: env.break_in(SoftTimeLimitExceeded())
     performed = perform({"sample": task}, message_of(), env)
     assert performed.state == "SUCCESS"
+
+
+def test_a_soft_limit_that_is_over_before_the_body_begins_is_its_first_deed():
+    env = env_of()
+    env.break_in(SoftTimeLimitExceeded())
+    begun = []
+    performed = perform({"sample": SampleTask(lambda: begun.append(1))}, message_of(), env)
+    assert performed.state == "FAILURE"
+    assert begun == []
 
 
 @pytest.mark.parametrize(
