@@ -9,7 +9,8 @@ import selectors
 import signal
 import socket
 from collections.abc import Sequence
-from typing import Any, Literal, Union
+from contextlib import suppress
+from typing import Literal
 
 from msgspec import Struct
 
@@ -19,42 +20,26 @@ from celeriac.model.process_signals import signal_number
 from celeriac.pools.host import SOFT_SIGNAL
 from celeriac.pools.marks import Marks
 from celeriac.pools.spawner import Exited, Spawned, Spawner
-from celeriac.wire.frames import Back, Done, FrameReader, Hello, JobFrame, Jobs, Keep, Leave, RecallJobs, pack
+from celeriac.wire.frames import FrameReader, FromChild, JobFrame, Jobs, Leave, RecallJobs, pack
 
 _RECEIVE_BYTES = 1 << 18
 _SOCKET_BUFFER_BYTES = 1 << 20
 
 
-class Up(Struct, frozen=True, gc=False):
-    """A child takes work."""
-
-    child: int
-    pid: int
-
-
 class Gone(Struct, frozen=True, gc=False):
-    """A child is gone; all it had sent has been told before. `running` is the job it was in, or 0."""
+    """A child is gone. `last_words` are the frames it had sent and nobody had read, `running` the job it was in, or 0."""
 
     child: int
     pid: int
     running: int
     status: str
-
-
-class FromChild(Struct, frozen=True, gc=False):
-    """A frame of a child."""
-
-    child: int
-    frame: Union[Done, Keep, Back]
-
-
-PoolEvent = Union[Up, Gone, FromChild]
+    last_words: tuple[FromChild, ...]
 
 
 class _Line:
     """One child's sockets and what is under way on them."""
 
-    __slots__ = ("broken", "child", "control", "data", "out", "pid", "reader", "up")
+    __slots__ = ("broken", "child", "control", "data", "out", "pid", "reader")
 
     def __init__(self, child: int, spawned: Spawned) -> None:
         self.child = child
@@ -62,8 +47,8 @@ class _Line:
         self.data = spawned.data
         self.control = spawned.control
         self.out = bytearray()
+        """What the socket did not take yet; while it is not empty, the selector watches for room."""
         self.reader = FrameReader(from_child=True)
-        self.up = False
         self.broken = False
         """Somebody else wrote to the socket: nothing more can be read from it."""
 
@@ -110,8 +95,20 @@ class HostedPool:
         line = self._lines.get(child)
         if line is None:
             return False
-        line.out += pack(Jobs(tuple(jobs)))
-        self._flush(line)
+        frame = pack(Jobs(tuple(jobs)))
+        if line.out:
+            line.out += frame
+            return True
+        try:
+            sent = line.data.send(frame)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            return True  # it is dying; `Gone` will say so
+        if sent < len(frame):
+            line.out += frame[sent:]
+            with suppress(KeyError):  # not watched any more: it is ending, what it runs and waits for with it
+                self.selector.modify(line.data, selectors.EVENT_READ | selectors.EVENT_WRITE, ("child", line.child))
         return True
 
     def recall(self, child: int, seqs: Sequence[int]) -> None:
@@ -152,11 +149,20 @@ class HostedPool:
     def writable(self, child: int) -> None:
         """There is room on this child's socket."""
         line = self._lines.get(child)
-        if line is not None:
-            self._flush(line)
+        if line is None:
+            return
+        out = line.out
+        try:
+            while out:
+                del out[: line.data.send(out[:_SOCKET_BUFFER_BYTES])]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            out.clear()
+        self.selector.modify(line.data, selectors.EVENT_READ, ("child", line.child))
 
-    def readable(self, child: int) -> list[PoolEvent]:
-        """Read what this child sent."""
+    def readable(self, child: int) -> list[FromChild]:
+        """What this child has sent."""
         line = self._lines.get(child)
         if line is None:
             return []
@@ -166,28 +172,32 @@ class HostedPool:
             return []
         except OSError:
             data = b""
-        if not data:
-            # Wait for the owner of processes to tell how it ended.
-            self._stop_reading(line)
-            return []
-        return self._decode(line, data)
+        if data:
+            try:
+                return line.reader.feed(data)
+            except DecodeError:
+                # A task wrote to descriptors not its own.
+                line.broken = True
+                self.kill(child)
+        # It ends: wait for the owner of processes to tell how.
+        self._stop_reading(line)
+        return []
 
-    def gone(self, exited: Exited) -> list[PoolEvent]:
+    def gone(self, exited: Exited) -> Gone:
         """A child was reaped: read its last words, tell which job it was in, forget it."""
         place = exited.child
         child = self._children.pop(place)
         del self._places[child]
         running, _ = self._marks.running(place)
-        events: list[PoolEvent] = []
         line = self._lines.pop(child, None)
+        last_words: Sequence[FromChild] = ()
         if line is not None:
-            events.extend(self._last_words(line))
+            last_words = self._last_words(line)
             if line.broken:
                 # Its outcome cannot be read, and most likely it was that job which wrote.
                 running = self._marks.last(place)
         self._marks.clear(place)
-        events.append(Gone(child, exited.pid, running, exited.status))
-        return events
+        return Gone(child, exited.pid, running, exited.status, tuple(last_words))
 
     def begun(self) -> list[tuple[int, int, float]]:
         """(child, job, monotonic start) of each job seen in its body that was not told before."""
@@ -211,57 +221,20 @@ class HostedPool:
             line.control.close()
         self._lines.clear()
 
-    def _last_words(self, line: _Line) -> list[PoolEvent]:
-        events: list[PoolEvent] = []
-        while True:
-            try:
-                data = line.data.recv(_RECEIVE_BYTES)
-            except OSError:
-                break
-            if not data:
-                break
-            events.extend(self._decode(line, data))
+    def _last_words(self, line: _Line) -> list[FromChild]:
+        frames: list[FromChild] = []
+        try:
+            while data := line.data.recv(_RECEIVE_BYTES):
+                frames += line.reader.feed(data)
+        except DecodeError:
+            line.broken = True
+        except OSError:
+            pass  # nothing more is there
         self._stop_reading(line)
         line.data.close()
         line.control.close()
         self._seen.pop(line.child, None)
-        return events
-
-    def _decode(self, line: _Line, data: bytes) -> list[PoolEvent]:
-        try:
-            frames: list[Any] = line.reader.feed(data)
-        except DecodeError:
-            # A task wrote to descriptors not its own.
-            line.broken = True
-            self.kill(line.child)
-            self._stop_reading(line)
-            return []
-        events: list[PoolEvent] = []
-        for frame in frames:
-            if isinstance(frame, Hello):
-                line.up = True
-                events.append(Up(line.child, frame.pid))
-            else:
-                events.append(FromChild(line.child, frame))
-        return events
-
-    def _flush(self, line: _Line) -> None:
-        out = line.out
-        try:
-            while out:
-                sent = line.data.send(out if len(out) <= _SOCKET_BUFFER_BYTES else bytes(out[:_SOCKET_BUFFER_BYTES]))
-                del out[:sent]
-        except (BlockingIOError, InterruptedError):
-            self._watch(line, selectors.EVENT_READ | selectors.EVENT_WRITE)
-            return
-        except OSError:
-            out.clear()
-        self._watch(line, selectors.EVENT_READ)
-
-    def _watch(self, line: _Line, mask: int) -> None:
-        key = self.selector.get_map().get(line.data)
-        if key is not None and key.events != mask:
-            self.selector.modify(line.data, mask, ("child", line.child))
+        return frames
 
     def _stop_reading(self, line: _Line) -> None:
         try:

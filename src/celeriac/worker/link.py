@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import selectors
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Protocol, Union
 
 from msgspec import Struct
@@ -65,7 +66,16 @@ class Committer:
     def commit(self, settlements: Sequence[Settlement], claim: Claim | None) -> Settled:
         """Commit all. Raises one of `AWAY` when nothing, or not all of it, could be committed."""
         try:
-            return self._commit(settlements, claim)
+            if self._one_step:
+                return self._broker.settle(settlements, claim)
+            for settlement in settlements:
+                if settlement.follow_ups:
+                    self._broker.publish(settlement.follow_ups)
+            records = [record for settlement in settlements for record in settlement.records]
+            if records and self._backend is not None:
+                self._backend.write(records)
+            bare = [Settlement(s.receipt, s.verdict) for s in settlements if s.receipt is not None]
+            return self._broker.settle(bare, claim)
         except (BrokerRejected, BackendRejected) as exc:
             if len(settlements) == 1 and claim is None:
                 return self._without_payload(settlements[0], exc)
@@ -73,18 +83,6 @@ class Committer:
         for settlement in settlements:
             stale.extend(self.commit((settlement,), None).stale)
         return Settled(tuple(stale), ())
-
-    def _commit(self, settlements: Sequence[Settlement], claim: Claim | None) -> Settled:
-        if self._one_step:
-            return self._broker.settle(settlements, claim)
-        for settlement in settlements:
-            if settlement.follow_ups:
-                self._broker.publish(settlement.follow_ups)
-        records = [record for settlement in settlements for record in settlement.records]
-        if records and self._backend is not None:
-            self._backend.write(records)
-        bare = [Settlement(s.receipt, s.verdict) for s in settlements if s.receipt is not None]
-        return self._broker.settle(bare, claim)
 
     def _without_payload(self, settlement: Settlement, exc: OperationalError) -> Settled:
         """The store refuses this very settlement: keep the message, with the reason, among the dead letters."""
@@ -129,6 +127,8 @@ class Link:
         self._told = ""
         self._bell: int | None = None
         self._listening = False
+        self.due_at = inf
+        """Monotonic time of the next thing to do here: `step` has nothing to do before."""
 
     @property
     def pending(self) -> int:
@@ -140,14 +140,15 @@ class Link:
         if limit and not self._listening:
             self._looked = False
         self._want = limit
-        if limit == 0:
+        if limit == 0 and self._listening:
             self._listen(False)
+        self.due_at = self._retry_at
 
-    def settle(self, settlement: Settlement, *, confirm: bool) -> None:
-        """Commit this with the next step."""
-        self._pending.append(settlement)
-        if confirm and settlement.receipt is not None:
-            self._confirm.add(settlement.receipt)
+    def settle(self, settlements: Sequence[Settlement], confirm: Sequence[Receipt]) -> None:
+        """Commit these with the next step, and tell when those of `confirm` are."""
+        self._pending += settlements
+        self._confirm.update(confirm)
+        self.due_at = self._retry_at
 
     def drop_confirmable(self) -> None:
         """Forget the wish, and what is to be confirmed but is not committed: an at-most-once task must not be
@@ -161,29 +162,34 @@ class Link:
         if not self._broker.heard():
             return
         self._looked = False
+        self.due_at = self._retry_at
         if not self._want:
             # Not ours to take: wake somebody else.
-            self._listen(False)
+            if self._listening:
+                self._listen(False)
             for queue in self._queues:
                 self._broker.ring(queue)
-
-    def deadline(self) -> float | None:
-        """Monotonic time of the next thing to do here, or None."""
-        if self._retry_at:
-            return self._retry_at
-        return self._look_at if self._want and self._looked else None
 
     def step(self) -> list[LinkNews]:
         """Commit what is pending and take what is wished for; what came of it. Never raises what a broker
         raises when it is away: then this is tried again later."""
         now = self._clock.monotonic()
-        if self._retry_at and now < self._retry_at:
+        if now < self.due_at:
             return []
-        if not self._pending and not self._hungry_now(now):
-            return []
-        claim = Claim(self._queues, self._want) if self._want and (self._pending or not self._looked) else None
+        pending, limit = self._pending, self._want
+        deliveries: Sequence[Delivery] = ()
+        stale: tuple[Receipt, ...] = ()
         try:
-            settled = self._exchange(claim)
+            rests = self._looked and (now < self._look_at or not self._is_worth_a_take(now))
+            if not pending and (not limit or rests):
+                self.due_at = self._look_at if limit else inf
+                return []
+            claim = Claim(self._queues, limit) if limit else None
+            if pending:
+                settled = self._committer.commit(pending, claim if self._committer.claims else None)
+                deliveries, stale = settled.deliveries, settled.stale
+            if claim is not None and not (pending and self._committer.claims):
+                deliveries = self._broker.take(self._queues, limit, 0.0)
         except AWAY as exc:
             self._back_off(now, exc)
             return []
@@ -191,66 +197,37 @@ class Link:
             self._trouble("broker_back", "the broker answers again")
             self._retry_at = self._retry_s = 0.0
             self._told = ""
-        return self._news(settled, claim, now)
-
-    def _exchange(self, claim: Claim | None) -> Settled:
-        if not self._pending and claim is not None:
-            return Settled((), tuple(self._broker.take(claim.queues, claim.limit, 0.0)))
-        if claim is None or self._committer.claims:
-            return self._committer.commit(self._pending, claim)
-        settled = self._committer.commit(self._pending, None)
-        return Settled(settled.stale, tuple(self._broker.take(claim.queues, claim.limit, 0.0)))
-
-    def _news(self, settled: Settled, claim: Claim | None, now: float) -> list[LinkNews]:
         news: list[LinkNews] = []
-        if self._confirm or settled.stale:
-            stale = frozenset(settled.stale)
-            asked = self._confirm
-            done = tuple(r for r in asked if r not in stale)
-            news.append(Committed(done, settled.stale))
+        if self._confirm or stale:
+            news.append(Committed(tuple(r for r in self._confirm if r not in stale), stale))
             self._confirm = set()
-        self._pending = []
-        if claim is not None:
-            deliveries = settled.deliveries
-            if deliveries:
-                self._want = 0
-                news.append(Arrived(deliveries))
-            if len(deliveries) < claim.limit:
-                self._rest(now)
+        if pending:
+            self._pending = []
+        if len(deliveries) < limit:
+            # Nothing more is there: wait for a ring. What was published before the bell hung is looked for once.
+            self._looked = self._listening
+            if not self._listening:
+                self._listen(True)
+            self._look_at = now + _LOOK_S
+        if deliveries:
+            self._want = 0
+            news.append(Arrived(tuple(deliveries)))
+        self.due_at = inf if not self._want else self._look_at if self._looked else 0.0
         return news
 
-    def _hungry_now(self, now: float) -> bool:
-        if not self._want:
-            return False
-        if self._looked and now >= self._look_at:
-            self._look(now)
-        return not self._looked
-
-    def _look(self, now: float) -> None:
-        """The safety net: did anything change, or become due, without a ring?"""
-        try:
-            due_at = self._broker.next_due_at(self._queues)
-            changed = self._broker.changed()
-        except AWAY as exc:
-            self._back_off(now, exc)
-            return
+    def _is_worth_a_take(self, now: float) -> bool:
+        """The safety net: did anything change, or become due, without a ring? Raises one of `AWAY`."""
+        due_at = self._broker.next_due_at(self._queues)
+        changed = self._broker.changed()
         wall = self._clock.wall()
         if changed or (due_at is not None and due_at <= wall):
-            self._looked = False
-            return
+            return True
         self._look_at = now + _LOOK_S
         if due_at is not None:
             self._look_at = min(self._look_at, now + max(0.0, due_at - wall))
-
-    def _rest(self, now: float) -> None:
-        """Nothing more is there: wait for a ring. What was published before the bell hung is looked for once."""
-        self._looked = self._listening
-        self._listen(True)
-        self._look_at = now + _LOOK_S
+        return False
 
     def _listen(self, on: bool) -> None:
-        if on == self._listening:
-            return
         self._listening = on
         if on:
             self._bell = self._broker.listen(self._queues)
@@ -268,8 +245,9 @@ class Link:
             self._told = text
             self._trouble("broker_away", f"the broker does not answer, trying again: {text}")
         self._retry_s = min(max(self._retry_s * 2, _RETRY_FIRST_S), _RETRY_MAX_S)
-        self._retry_at = now + self._retry_s
+        self.due_at = self._retry_at = now + self._retry_s
 
     def close(self) -> None:
         """Stop listening."""
-        self._listen(False)
+        if self._listening:
+            self._listen(False)

@@ -11,23 +11,24 @@ import logging
 import selectors
 import time
 from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from celeriac.core.engine import effects as fx
 from celeriac.core.engine import events as ev
-from celeriac.core.engine.step import new_state, start, step, wake_at
+from celeriac.core.engine.step import new_state, start, step
 from celeriac.model.errors import OperationalError
 from celeriac.model.message import Delivery, Receipt, Record, Settlement
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.ports import Backend, BrokerAdmin, Bus, Clock, Nodes
-from celeriac.pools.hosted import FromChild, Gone, HostedPool, PoolEvent, Up
+from celeriac.pools.hosted import HostedPool
 from celeriac.pools.spawner import Exited, Signalled, Spawned
-from celeriac.wire.frames import Back, Done, JobFrame, Keep
+from celeriac.wire.frames import Back, Done, FromChild, JobFrame, Keep
 from celeriac.wire.protocol2 import decode_head
 from celeriac.worker import task_log
 from celeriac.worker.config import WorkerConfig
 from celeriac.worker.finals import final_record
-from celeriac.worker.link import AWAY, Arrived, Committer, Link, LinkNews
+from celeriac.worker.link import AWAY, Arrived, Committer, Link
 from celeriac.worker.threads import Ear, Keeper, Mailbox
 
 log = logging.getLogger("celeriac.worker")
@@ -92,7 +93,7 @@ class Node:
         if self._ear is not None:
             self._ear.start()
         try:
-            self._carry(start(self._state, self._now()))
+            self._carry(start(self._state, ev.Now(self._clock.monotonic(), self._clock.wall())))
             while self._exit is None:
                 self._turn()
             self._commit_last()
@@ -125,33 +126,38 @@ class Node:
     def _turn(self) -> None:
         if self._busy:
             time.sleep(_GATHER_S)
-        events = self._gather(self._selector.select(self._wait_s()))
-        self._moved_at = self._clock.monotonic()
+        state, link, clock = self._state, self._link, self._clock
+        now = clock.monotonic()
+        ends_at = min(link.due_at, now + _WAIT_MAX_S, state.wake_at or inf)
+        ready = self._selector.select(max(0.0, ends_at - now))
+        self._moved_at = now = clock.monotonic()
+        events = self._gather(ready)
+        if state.wake_at is not None and state.wake_at <= now:
+            for child, seq, at in self._pool.begun():
+                events.append(ev.Started(child, seq, at))
+            events.append(ev.Tick())
         if self._records:
             # Before what is settled next: the end of a task must not be overwritten by its beginning.
             self._write_records()
-        events.append(ev.Tick())
         for _ in range(_TURNS_MAX):
-            self._carry(step(self._state, events, self._now()))
-            if self._exit is not None:
+            if events:
+                self._carry(step(state, events, ev.Now(clock.monotonic(), clock.wall())))
+            if self._exit is not None or now < link.due_at:
                 break
-            events = [self._from_link(news) for news in self._link.step()]
+            events = []
+            for news in link.step():
+                if isinstance(news, Arrived):
+                    events.append(self._arrived(news.deliveries))
+                else:
+                    for receipt in news.stale:
+                        self._held.pop(receipt, None)
+                    events.append(ev.Confirmed(news.done, news.stale))
             if not events:
                 break
         else:
-            self._carry(step(self._state, events, self._now()))
-        in_flight = [len(child.flights) for child in self._state.children.values() if child.up]
+            self._carry(step(state, events, ev.Now(clock.monotonic(), clock.wall())))
+        in_flight = [len(child.flights) for child in state.children.values() if child.up]
         self._busy = bool(in_flight) and min(in_flight) >= _GATHER_DEPTH
-
-    def _wait_s(self) -> float:
-        now = self._clock.monotonic()
-        wake = wake_at(self._state, self._now())
-        deadline = self._link.deadline()
-        ends = [at for at in (wake, deadline) if at is not None]
-        return max(0.0, min([at - now for at in ends] + [_WAIT_MAX_S]))
-
-    def _now(self) -> ev.Now:
-        return ev.Now(self._clock.monotonic(), self._clock.wall())
 
     # What happened.
 
@@ -163,15 +169,13 @@ class Node:
                 if mask & selectors.EVENT_WRITE:
                     self._pool.writable(child)
                 if mask & selectors.EVENT_READ:
-                    self._from_pool(self._pool.readable(child), events)
+                    self._from_child(child, self._pool.readable(child), events)
             elif kind == "bell":
                 self._link.rung()
             elif kind == "mail":
                 self._from_mail(events)
             else:
                 self._from_spawner(events)
-        for child, seq, at in self._pool.begun():
-            events.append(ev.Started(child, seq, at))
         return events
 
     def _from_mail(self, events: list[ev.Event]) -> None:
@@ -181,31 +185,27 @@ class Node:
                     self._held.pop(receipt, None)
             events.append(event)
 
-    def _from_pool(self, pool_events: Sequence[PoolEvent], events: list[ev.Event]) -> None:
-        for event in pool_events:
-            if isinstance(event, FromChild):
-                frame = event.frame
-                if isinstance(frame, Done):
-                    events.append(
-                        ev.Finished(
-                            event.child,
-                            frame.seq,
-                            frame.state,
-                            frame.verdict,
-                            frame.runtime_s,
-                            frame.records,
-                            frame.follow_ups,
-                            frame.retiring,
-                        )
+    def _from_child(self, child: int, frames: Sequence[FromChild], events: list[ev.Event]) -> None:
+        for frame in frames:
+            if isinstance(frame, Done):
+                events.append(
+                    ev.Finished(
+                        child,
+                        frame.seq,
+                        frame.state,
+                        frame.verdict,
+                        frame.runtime_s,
+                        frame.records,
+                        frame.follow_ups,
+                        frame.retiring,
                     )
-                elif isinstance(frame, Back):
-                    events.append(ev.Returned(event.child, frame.seqs))
-                elif isinstance(frame, Keep):
-                    self._records.append(frame.record)
-            elif isinstance(event, Up):
-                events.append(ev.ChildUp(event.child, self._pool.facts.slots_per_child))
+                )
+            elif isinstance(frame, Back):
+                events.append(ev.Returned(child, frame.seqs))
+            elif isinstance(frame, Keep):
+                self._records.append(frame.record)
             else:
-                events.append(died(event))
+                events.append(ev.ChildUp(child, self._pool.facts.slots_per_child))
 
     def _from_spawner(self, events: list[ev.Event]) -> None:
         try:
@@ -219,7 +219,9 @@ class Node:
             if isinstance(item, Spawned):
                 self._pool.adopt(item)
             elif isinstance(item, Exited):
-                self._from_pool(self._pool.gone(item), events)
+                gone = self._pool.gone(item)
+                self._from_child(gone.child, gone.last_words, events)
+                events.append(ev.Died(gone.child, (gone.running,) if gone.running else (), gone.status))
             else:
                 events.append(self._stop(item))
 
@@ -231,33 +233,30 @@ class Node:
         log.info("%s shutdown", "cold" if at_once else "warm", extra={"action": "shutdown", "signal": signalled.name})
         return ev.Stop(0.0 if at_once else self._config.grace_s, code)
 
-    def _from_link(self, news: LinkNews) -> ev.Event:
-        if isinstance(news, Arrived):
-            return ev.Delivered(tuple([self._arrival(delivery) for delivery in news.deliveries]))
-        for receipt in news.stale:
-            self._held.pop(receipt, None)
-        return ev.Confirmed(news.done, news.stale)
-
-    def _arrival(self, delivery: Delivery) -> ev.Arrival:
-        self._held[delivery.receipt] = None
-        try:
-            head = decode_head(delivery.message, self._config.results.accept)
-        except Exception as exc:  # noqa: BLE001 - whatever a message does to its reader, it does not end the node
-            task_log.message_unreadable(delivery.message.id, delivery.message.task, exc)
-            return ev.Arrival(delivery, None, str(exc))
-        if self._log_received:
-            task_log.task_received(head)
-        return ev.Arrival(delivery, head, None)
+    def _arrived(self, deliveries: Sequence[Delivery]) -> ev.Delivered:
+        arrivals: list[ev.Arrival] = []
+        held, accept = self._held, self._config.results.accept
+        for delivery in deliveries:
+            held[delivery.receipt] = None
+            try:
+                head = decode_head(delivery.message, accept)
+            except Exception as exc:  # noqa: BLE001 - whatever a message does to its reader, it does not end the node
+                task_log.message_unreadable(delivery.message.id, delivery.message.task, exc)
+                arrivals.append(ev.Arrival(delivery, None, str(exc)))
+            else:
+                if self._log_received:
+                    task_log.task_received(head)
+                arrivals.append(ev.Arrival(delivery, head, None))
+        return ev.Delivered(tuple(arrivals))
 
     # What to do.
 
     def _carry(self, effects: Sequence[fx.Effect]) -> None:
         for effect in effects:
             if isinstance(effect, fx.Run):
-                self._pool.submit(effect.child, [job_frame(job) for job in effect.jobs])
+                self._run(effect)
             elif isinstance(effect, fx.Settle):
-                for item in effect.items:
-                    self._settle(item)
+                self._settle(effect)
             elif isinstance(effect, fx.Take):
                 self._link.want(effect.limit)
             else:
@@ -281,14 +280,38 @@ class Node:
         elif isinstance(effect, fx.Exit):
             self._exit = effect.code
 
-    def _settle(self, item: fx.SettleItem) -> None:
-        records = item.records
-        if item.final is not None and item.head is not None:
-            record = final_record(item.final, item.head, item.reply_to, self._config.results, self._clock.wall())
-            records = (*records, record)
-        if item.receipt is not None:
-            self._held.pop(item.receipt, None)
-        self._link.settle(Settlement(item.receipt, item.verdict, records, item.follow_ups), confirm=item.confirm)
+    def _run(self, effect: fx.Run) -> None:
+        frames: list[JobFrame] = []
+        for job in effect.jobs:
+            delivery, final = job.arrival.delivery, job.conclude
+            key, attempt = delivery.receipt
+            frames.append(
+                JobFrame(
+                    job.seq,
+                    key if isinstance(key, int) and final is None else 0,
+                    delivery.message,
+                    attempt,
+                    delivery.crashes,
+                    delivery.redelivered,
+                    None if final is None else (final.state, final.error, final.args),
+                )
+            )
+        self._pool.submit(effect.child, frames)
+
+    def _settle(self, effect: fx.Settle) -> None:
+        settlements: list[Settlement] = []
+        confirm: list[Receipt] = []
+        for item in effect.items:
+            receipt, records = item.receipt, item.records
+            if item.final is not None and item.head is not None:
+                record = final_record(item.final, item.head, item.reply_to, self._config.results, self._clock.wall())
+                records = (*records, record)
+            if receipt is not None:
+                self._held.pop(receipt, None)
+                if item.confirm:
+                    confirm.append(receipt)
+            settlements.append(Settlement(receipt, item.verdict, records, item.follow_ups))
+        self._link.settle(settlements, confirm)
 
     def _write_records(self) -> None:
         """STARTED records: they tell people, nothing depends on them, so a failed write is only said."""
@@ -299,27 +322,6 @@ class Node:
             self._backend.write(records)
         except AWAY as exc:
             trouble("started_not_written", f"could not write that tasks have started: {exc}")
-
-
-def died(gone: Gone) -> ev.Died:
-    """The engine's word for a child that is gone."""
-    return ev.Died(gone.child, (gone.running,) if gone.running else (), gone.status)
-
-
-def job_frame(job: fx.Job) -> JobFrame:
-    """A job as its child gets it."""
-    delivery = job.arrival.delivery
-    final = job.conclude
-    key = delivery.receipt.key
-    return JobFrame(
-        job.seq,
-        key if isinstance(key, int) and final is None else 0,
-        delivery.message,
-        delivery.receipt.attempt,
-        delivery.crashes,
-        delivery.redelivered,
-        None if final is None else (final.state, final.error, final.args),
-    )
 
 
 def trouble(action: str, text: str, **fields: Any) -> None:
