@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,6 +62,11 @@ def can_keep_results(url: str) -> bool:
     return _find(BACKENDS, "celeriac.backends", url) is not None
 
 
+_importing = threading.RLock()
+# A fork in the middle of an import would leave the module locked in the child for ever: it waits until the import is over.
+os.register_at_fork(before=_importing.acquire, after_in_parent=_importing.release, after_in_child=_importing.release)
+
+
 def _find(known: Mapping[str, str], group: str, url: str) -> str | None:
     scheme = parse_url(url).scheme
     if scheme in known:
@@ -75,7 +82,8 @@ def _load(path: Any, url: str, error: type[BrokerMisconfigured | BackendMisconfi
         return path
     module, _, name = path.rpartition(":" if ":" in path else ".")
     try:
-        return getattr(importlib.import_module(module), name)
+        with _importing:
+            return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as exc:
         raise error(f"cannot load {path} for {mask_url(url)}: {exc}") from exc
 

@@ -241,6 +241,10 @@ class SqliteBroker:
         self._check_open()
         return self._store.main.write(lambda conn: self._holder.join(conn, marks_bytes))
 
+    def is_joined(self) -> bool:
+        """False once the file that tells others that we live is not the one we hold."""
+        return self._holder.is_joined()
+
     def sweep(self) -> int:
         """Take back what dead holders had, expire what is due; return how many messages came back."""
         self._check_open()

@@ -169,6 +169,11 @@ class Nodes(Protocol):
         attribute `marks_offset` of this broker; the descriptor stays the broker's own to close."""
         ...
 
+    def is_joined(self) -> bool:
+        """False if others can no longer see this holder live (its files were removed or replaced): they take what
+        it holds for lost, so it must end and join anew. True before `join`."""
+        ...
+
     def sweep(self) -> int:
         """Take back what dead holders had claimed, and expire what is due to expire, in a small batch;
         return how many messages came back. What the marks show as running is counted as a crash;

@@ -135,6 +135,16 @@ class Holder:
         conn.execute("update node set region=?, units=? where id=?", (self.region, self.units, self.node))
         return self._marks_fd
 
+    def is_joined(self) -> bool:
+        """False if the file in which we hold a lock is no longer the one that others look at."""
+        if self._lock_fd < 0:
+            return True
+        try:
+            found, held = Path(f"{self._path}-nodes").stat(), os.fstat(self._lock_fd)
+        except OSError:
+            return False
+        return (found.st_ino, found.st_dev) == (held.st_ino, held.st_dev)
+
     @staticmethod
     def _free_region(conn: sqlite3.Connection, lock_fd: int, units: int) -> int:
         start = 0

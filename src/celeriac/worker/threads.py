@@ -17,11 +17,13 @@ import msgspec
 
 from celeriac.core.engine.events import Cancelled, LeaseLost
 from celeriac.model.message import Receipt
-from celeriac.model.ports import Bus, Clock, Nodes
+from celeriac.model.ports import Bus, Clock, Nodes, Subscription
 from celeriac.worker.link import AWAY
 
 log = logging.getLogger("celeriac.worker")
 
+EXIT_GIVEN_UP = 70
+"""The node's exit code when only a new one can go on."""
 CONTROL_TOPIC = "control"
 _RENEWALS_PER_LEASE = 3
 _SWEEP_S = 0.5
@@ -112,7 +114,9 @@ class Keeper(threading.Thread):
         self._clock = clock
         self._trouble = _Once(trouble)
         self._stopping = threading.Event()
-        self._sweeps = isinstance(broker, Nodes)
+        self._is_node = isinstance(broker, Nodes)
+        self.give_up: Callable[[], object] = lambda: os._exit(EXIT_GIVEN_UP)
+        """Ends the node at once, so that another takes over; a worker of one process puts its own way here."""
 
     def run(self) -> None:
         """Until stopped. A node without its keeper would lose its lease unseen, so they end together."""
@@ -120,7 +124,7 @@ class Keeper(threading.Thread):
             self._keep()
         except BaseException:
             log.critical("the node's keeper failed; ending the node", exc_info=True, extra={"action": "keeper_failed"})
-            os._exit(70)
+            self.give_up()
 
     def _keep(self) -> None:
         beat_s = self._lease_s / _RENEWALS_PER_LEASE
@@ -129,7 +133,7 @@ class Keeper(threading.Thread):
             now = self._clock.monotonic()
             if now >= renew_at:
                 renew_at = now + (beat_s if self._renew() else min(beat_s / 4, 0.5))
-            if self._sweeps:
+            if self._is_node:
                 self._sweep()
             self._stopping.wait(max(0.01, min(_SWEEP_S, renew_at - self._clock.monotonic())))
 
@@ -140,7 +144,13 @@ class Keeper(threading.Thread):
     def _renew(self) -> bool:
         if self._clock.monotonic() - self._moved_at() > max(_STALL_S, 5 * self._lease_s):
             self._trouble("node_stalled", "the node's main thread is stuck; ending it so that its work goes elsewhere")
-            os._exit(70)
+            self.give_up()
+        if self._is_node and not self._broker.is_joined():
+            self._trouble(
+                "node_displaced",
+                "the file by which others see this node live was removed or replaced; a new node takes over",
+            )
+            self.give_up()
         try:
             lost = self._broker.extend(tuple(self._held()), self._lease_s)
         except AWAY as exc:
@@ -180,15 +190,22 @@ class Ear(threading.Thread):
                 for _, data in subscription.receive(_EAR_S):
                     self._heard(data)
                 self._trouble.over("control_unheard")
-            except AWAY as exc:
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the next subscription may hear again
                 self._trouble("control_unheard", f"cannot listen to the control topic, trying again: {exc}")
+                self._close(subscription)
+                subscription = None
                 self._stopping.wait(_EAR_S)
-        if subscription is not None:
-            subscription.close()
+        self._close(subscription)
 
     def stop(self) -> None:
         """End soon."""
         self._stopping.set()
+
+    @staticmethod
+    def _close(subscription: Subscription | None) -> None:
+        if subscription is not None:
+            with contextlib.suppress(*AWAY, OSError):
+                subscription.close()
 
     def _heard(self, data: bytes) -> None:
         try:

@@ -117,6 +117,19 @@ def test_a_hung_node_gives_its_work_to_others(jobs: ModuleType, start: Start, fo
     assert result.state == "SUCCESS"
 
 
+def test_a_node_that_others_cannot_see_live_makes_room_for_one_they_can(
+    jobs: ModuleType, start: Start, folder: Path
+) -> None:
+    """Somebody tidies up and removes the file with the nodes' locks under a running worker."""
+    worker = start("-c", "1")
+    assert jobs.add.delay(1, 1).get(timeout=10) == 2
+    node = worker.node
+    (folder / "celeriac.db-nodes").unlink()
+    eventually(lambda: worker.node not in (0, node))
+    assert jobs.sleep.delay(2.5, "trace").get(timeout=15) == 2.5
+    assert lines(folder / "trace") == ["begin", "end"]
+
+
 def test_at_most_once_is_acknowledged_at_its_start(jobs: ModuleType, start: Start, folder: Path) -> None:
     start()
     result = jobs.at_most_once.delay("trace")
