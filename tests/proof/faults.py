@@ -364,10 +364,10 @@ def damage_under_a_running_worker_is_told(stage: Stage) -> None:
         _send_some(stage)
     eventually(lambda: "damaged" in worker.output() or "no SQLite database" in worker.output(), 15)
     assert worker.process.poll() is None, stage.logs()
-    for path in database.parent.glob("celeriac.db*"):
-        if path.name.endswith(("-wal", "-shm", ".db")):
-            path.unlink()
-    shutil.copy(sound, database)
+    # In one step: a worker that looks in between would else make a new file, which a copy would then write over.
+    for suffix in ("-wal", "-shm"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
+    sound.replace(database)
     jobs.app.close()
     result = eventually(lambda: _sent(stage), 10)
     assert result.get(timeout=20 * SCALE)

@@ -242,6 +242,8 @@ def empty_stage(jobs: ModuleType, folder: Path) -> Iterator[Stage]:
     stage = Stage(jobs, folder)
     yield stage
     stage.close()
+    # Shown when the test has failed.
+    print(stage.logs())
 
 
 def noted(path: Path) -> list[str]:
