@@ -204,6 +204,7 @@ def _policy(task: Task[Any, Any], app: Celeriac) -> TaskPolicy:
         acks_on_timeout=both if timeout is None else timeout,
         reject_on_worker_lost=choose("reject_on_worker_lost", "task_reject_on_worker_lost"),
         ignore_result=bool(choose("ignore_result", "task_ignore_result")),
+        track_started=choose("track_started", "task_track_started"),
         store_errors_even_if_ignored=bool(choose("store_errors_even_if_ignored", "task_store_errors_even_if_ignored")),
         expires_s=float(expires) if isinstance(expires, (int, float)) else None,
     )

@@ -25,7 +25,7 @@ from celeriac.model.shield import shield
 from celeriac.repeating import collect_retry, raise_original
 from celeriac.result import AsyncResult, EagerResult
 from celeriac.settled import FROM_SETTINGS, Settled, check_task, error_classes, missing_attribute, retries_of, settle
-from celeriac.task_options import TaskOptions
+from celeriac.task_options import HOOKS, TaskOptions
 from celeriac.wire.protocol2 import encode_call
 
 if TYPE_CHECKING:
@@ -69,8 +69,17 @@ class Task(TaskOptions, Generic[P, R]):
         self._autoretry_for = error_classes(self, "autoretry_for")
         self._dont_autoretry_for = error_classes(self, "dont_autoretry_for")
         self.throws = error_classes(self, "throws")
+        self._find_hooks()
         self.on_bound(app)
         return self
+
+    own_hooks: frozenset[str] = frozenset()
+    """The hooks that this task or its class defines. They are looked for when the task is bound and when an attribute
+    is set on it: one that is put on a class later is not called, unless it replaces another."""
+
+    def _find_hooks(self) -> None:
+        own = {name for name in HOOKS if getattr(getattr(self, name), "__func__", None) is not vars(TaskOptions)[name]}
+        object.__setattr__(self, "own_hooks", frozenset(own))
 
     def settled(self) -> Settled:
         """The options of this task as they hold now. Raises TypeError or ValueError for a wrong one."""
@@ -323,6 +332,8 @@ class Task(TaskOptions, Generic[P, R]):
         object.__setattr__(self, name, value)
         if name in TASK_OPTIONS:
             object.__setattr__(self, "_settled", None)
+        elif name in HOOKS:
+            self._find_hooks()
 
     def __reduce__(self) -> tuple[Any, ...]:
         from celeriac.current import task_named

@@ -7,6 +7,9 @@ from typing import Any, ClassVar
 
 from celeriac.model.errors import MaxRetriesExceededError, OperationalError
 
+HOOKS = ("before_start", "on_success", "on_failure", "on_retry", "after_return")
+"""What is called in the worker around a body."""
+
 
 class TaskOptions:
     """Options are attributes, on the class or given to the decorator. Those without a value here have, unset, the one

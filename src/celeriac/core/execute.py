@@ -16,7 +16,7 @@ from types import CoroutineType, TracebackType
 from typing import Any
 
 from celeriac.model import states
-from celeriac.model.context import Run, enter_run, leave_run
+from celeriac.model.context import Run, get_current_run, leave_run, set_current_run
 from celeriac.model.errors import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from celeriac.model.ports import Clock
 from celeriac.model.run import ExceptionInfo, Outcome
@@ -60,7 +60,9 @@ def execute(
     """
     task = run.task
     task_id = run.context.id or ""
-    token = enter_run(run)
+    hooks = task.own_hooks
+    run.parent = get_current_run()
+    token = set_current_run(run)
     try:
         started = clock.monotonic()
         try:
@@ -69,7 +71,8 @@ def execute(
                 run.in_body = True
                 if run.broken_by is not None:
                     raise run.broken_by
-                task.before_start(task_id, args, kwargs)
+                if "before_start" in hooks:
+                    task.before_start(task_id, args, kwargs)
                 value = task.perform(args, kwargs)
                 if type(value) is CoroutineType and run_coroutine is not None:
                     value = run_coroutine(value)
@@ -83,7 +86,8 @@ def execute(
             outcome = Outcome(states.SUCCESS, value, runtime_s=clock.monotonic() - started)
         if seal is not None:
             outcome = seal(outcome)
-        call_hooks(run, outcome, args, kwargs, hook_failed)
+        if hooks:
+            call_hooks(run, outcome, args, kwargs, hook_failed)
         return outcome
     finally:
         leave_run(token)
@@ -119,14 +123,19 @@ def call_hooks(
     """Call the hooks that follow the end of a run, in order. What they raise is reported and changes nothing."""
     task, state, error = run.task, outcome.state, outcome.error
     task_id = run.context.id or ""
+    own = task.own_hooks
     if state == states.SUCCESS:
-        _call("on_success", hook_failed, task.on_success, outcome.value, task_id, args, kwargs)
-        _call("after_return", hook_failed, task.after_return, state, outcome.value, task_id, args, kwargs, None)
+        if "on_success" in own:
+            _call("on_success", hook_failed, task.on_success, outcome.value, task_id, args, kwargs)
+        if "after_return" in own:
+            _call("after_return", hook_failed, task.after_return, state, outcome.value, task_id, args, kwargs, None)
     elif state == states.FAILURE:
-        _call("on_failure", hook_failed, task.on_failure, error, task_id, args, kwargs, outcome.einfo)
-        # No einfo here, also for failures: what Celery's tasks are used to.
-        _call("after_return", hook_failed, task.after_return, state, error, task_id, args, kwargs, None)
-    elif state == states.RETRY:
+        if "on_failure" in own:
+            _call("on_failure", hook_failed, task.on_failure, error, task_id, args, kwargs, outcome.einfo)
+        if "after_return" in own:
+            # No einfo here, also for failures: what Celery's tasks are used to.
+            _call("after_return", hook_failed, task.after_return, state, error, task_id, args, kwargs, None)
+    elif state == states.RETRY and "on_retry" in own:
         _call("on_retry", hook_failed, task.on_retry, error, task_id, args, kwargs, outcome.einfo)
 
 

@@ -12,7 +12,7 @@ from contextvars import ContextVar, Token
 from datetime import datetime
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from celeriac.model.call import Call, RequestFields, Signature
 from celeriac.model.policy import TaskPolicy
@@ -251,34 +251,32 @@ _FROM_MESSAGE: Mapping[str, Callable[[_Source], Any]] = {
 """How to make what the fields of a message do not hold under the same name."""
 
 
-class Run:
-    """One run of one task.
+class Run(Struct, eq=False):
+    """One run of one task."""
 
-    :param task: what runs
-    :param context: its `task.request`
-    :param collects: True in a worker: what the task wants sent with its end (retries) is collected here and
-        committed with the end of the run. False: the front sends or runs it by itself.
-    """
-
-    __slots__ = ("broken_by", "collects", "context", "in_body", "parent", "retry_calls", "task")
-
-    def __init__(self, task: Runnable, context: Context, collects: bool = False) -> None:
-        self.task = task
-        self.context = context
-        self.collects = collects
-        self.retry_calls: list[Call] = []
-        self.parent: Run | None = None
-        """The run that this one was called from."""
-        self.in_body = False
-        """True while the user's code runs: only then may a time limit break in."""
-        self.broken_by: BaseException | None = None
-        """What wanted to break in before the body began: it is raised as the body's first deed."""
+    task: Runnable
+    context: Context
+    """Its `task.request`."""
+    collects: bool = False
+    """True in a worker: what the task wants sent with its end (retries) is collected here and committed with the end
+    of the run. False: the front sends or runs it by itself."""
+    retry_calls: list[Call] = field(default_factory=list[Call])
+    parent: Run | None = None
+    """The run that this one was called from."""
+    in_body: bool = False
+    """True while the user's code runs: only then may a time limit break in."""
+    broken_by: BaseException | None = None
+    """What wanted to break in before the body began: it is raised as the body's first deed."""
 
 
 _current: ContextVar[Run | None] = ContextVar("celeriac_run", default=None)
 
 get_current_run: Callable[[], Run | None] = _current.get
 """The innermost run that the calling code is in, or None."""
+
+
+set_current_run: Callable[[Run | None], Token[Run | None]] = _current.set
+"""Make this the current run, whose `parent` is set already; undo it with `leave_run`."""
 
 
 def enter_run(run: Run) -> Token[Run | None]:

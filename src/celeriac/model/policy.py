@@ -20,6 +20,8 @@ class TaskPolicy(Struct, frozen=True, gc=False):
     reject_on_worker_lost: bool | None = None
     """False together with ``acks_late=True``: the first crash is final. Otherwise crashes are retried."""
     ignore_result: bool = False
+    track_started: bool | None = None
+    """Whether a STARTED record is written when the body begins."""
     store_errors_even_if_ignored: bool = False
     expires_s: float | None = None
 

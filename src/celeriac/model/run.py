@@ -89,8 +89,12 @@ class Runnable(Protocol):
 
     name: str
     throws: tuple[type[BaseException], ...]
-    track_started: bool | None
     resultrepr_maxsize: int
+
+    @property
+    def own_hooks(self) -> frozenset[str]:
+        """The names of those hooks below that the task defines; no other is called."""
+        ...
 
     @property
     def policy(self) -> TaskPolicy:

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,6 +30,7 @@ from celeriac.pools.marks import Marks
 from celeriac.wire.frames import Back, Done, FrameReader, Hello, JobFrame, Jobs, Keep, Leave, RecallJobs, pack
 
 _RECEIVE_BYTES = 1 << 18
+_WAIT_MS = 1000
 SOFT_SIGNAL = signal.SIGUSR1
 """Tells a child to look whether its present job was asked to stop softly."""
 
@@ -82,6 +83,7 @@ class Host:
         self._perform = perform
         self._break_in = break_in
         self._allowance = allowance
+        self._is_limited = allowance != Allowance()
         self._reader = FrameReader(from_child=False)
         self._waiting: deque[JobFrame] = deque()
         self._lock = threading.Lock()
@@ -90,6 +92,8 @@ class Host:
         self._pid = os.getpid()
         self._seq = 0
         self._count = 0
+        self._poller = select.poll()
+        self._poller.register(self._data, select.POLLIN)
 
     def serve(self, *, soft_signal: bool = True) -> None:
         """Say hello and run jobs until the node says leave, closes the socket, or the allowance is used up."""
@@ -113,22 +117,18 @@ class Host:
 
     def _next(self) -> JobFrame | None:
         """The next job; blocks. None when it is time to leave."""
-        poller: Any = None
+        is_idle = False
         while True:
             with self._lock:
-                if self._leaving:
+                if self._leaving or (is_idle and not self._receive()):
                     return None
                 if self._waiting:
                     return self._waiting.popleft()
-            if poller is None:
+            if not is_idle:
                 # No job in hand: this child is idle, and says so.
+                is_idle = True
                 self._marks.clear(self._child)
-                poller = select.poll()
-                poller.register(self._data, select.POLLIN)
-            poller.poll(1000)
-            with self._lock:
-                if not self._receive():
-                    return None
+            self._poller.poll(_WAIT_MS)
 
     def _receive(self) -> bool:
         """Move what the node sent to the waiting list; False when the node is gone. Under the lock."""
@@ -155,23 +155,33 @@ class Host:
             # The task forked and the copy came back to us: its outcome is the original's business.
             os._exit(0)
         self._count += 1
-        retiring = self._is_used_up()
-        self._answer(job, performed, retiring)
-        return retiring
-
-    def _answer(self, job: JobFrame, performed: Performed, retiring: bool) -> None:
-        """Tell what became of a job; one whose outcome cannot be told has failed, once, for that reason."""
+        retiring = self._is_limited and self._is_used_up()
         try:
-            frame = pack(done_frame(job, performed, retiring))
+            frame = pack(
+                Done(
+                    job.seq,
+                    performed.state,
+                    performed.verdict,
+                    performed.runtime_s,
+                    performed.records,
+                    performed.follow_ups,
+                    retiring,
+                )
+            )
         except ValueError as exc:  # half of a surrogate pair in an id, gigabytes
-            reason = f"its outcome cannot be told: {exc}"
-            failed = self._perform(replace(job, conclude=("FAILURE", "EncodeError", (reason,))))
-            try:
-                frame = pack(done_frame(job, failed, retiring))
-            except ValueError:
-                frame = pack(Done(job.seq, "FAILURE", Bury(reason), 0.0, (), (), retiring))
+            frame = self._failure_to_tell(job, exc, retiring=retiring)
         with self._send_lock:
             self._data.sendall(frame)
+        return retiring
+
+    def _failure_to_tell(self, job: JobFrame, error: ValueError, *, retiring: bool) -> bytes:
+        """A job whose outcome cannot be told has failed, once, for that reason."""
+        reason = f"its outcome cannot be told: {error}"
+        failed = self._perform(replace(job, conclude=("FAILURE", "EncodeError", (reason,))))
+        try:
+            return pack(Done(job.seq, failed.state, failed.verdict, 0.0, failed.records, (), retiring))
+        except ValueError:
+            return pack(Done(job.seq, "FAILURE", Bury(reason), 0.0, (), (), retiring))
 
     def _is_used_up(self) -> bool:
         allowance = self._allowance
@@ -233,19 +243,6 @@ class Host:
     def _on_soft_signal(self, _signum: int, _frame: FrameType | None) -> None:
         if self.is_asked_to_stop():
             self._break_in(SoftTimeLimitExceeded())
-
-
-def done_frame(job: JobFrame, performed: Performed, retiring: bool) -> Done:
-    """The answer to a job."""
-    return Done(
-        job.seq,
-        performed.state,
-        performed.verdict,
-        performed.runtime_s,
-        performed.records,
-        performed.follow_ups,
-        retiring,
-    )
 
 
 def resident_kib() -> int:

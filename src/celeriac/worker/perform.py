@@ -18,8 +18,11 @@ A dead letter is final for those who wait: they see FAILURE. Reviving it makes t
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
+
+from msgspec import Struct, field
 
 from celeriac.core.engine.effects import Final
 from celeriac.core.execute import call_hooks, execute, raised_outcome, release
@@ -115,12 +118,13 @@ def perform(
     policy = task.policy
     context = context_of(fields, policy, env.place, redelivered)
     run = Run(task, context, collects=True)
-    ending = _Ending(env, run, policy, fields)
+    ignored = policy.ignore_result if fields.ignore_result is None else fields.ignore_result
+    ending = _Ending(env, run, policy, fields, ignored)
     if conclude is not None:
         return _conclude(ending, conclude)
     if fields.chain or fields.callbacks or fields.errbacks or fields.chord:
         return _refuse(ending)
-    if env.results.track_started if task.track_started is None else task.track_started:
+    if env.results.track_started if policy.track_started is None else policy.track_started:
         ending.report_start()
     env.run = run
     if env.early is not None:
@@ -140,36 +144,40 @@ def perform(
     return ending.performed(outcome)
 
 
-class _Ending:
+class _Ending(Struct, eq=False):
     """What is to be committed with the end of one run."""
 
-    __slots__ = ("env", "fields", "follow_ups", "policy", "record", "run", "unsendable")
-
-    def __init__(self, env: Env, run: Run, policy: TaskPolicy, fields: RequestFields) -> None:
-        self.env = env
-        self.run = run
-        self.policy = policy
-        self.fields = fields
-        self.record: Record | None = None
-        self.follow_ups: list[Message] = []
-        self.unsendable: BaseException | None = None
-
-    def stores(self, state: str) -> bool:
-        """True if a record of that state is wanted."""
-        ignored = self.fields.ignore_result
-        if ignored is None:
-            ignored = self.policy.ignore_result
-        return not ignored or (self.policy.store_errors_even_if_ignored and state != states.SUCCESS)
+    env: Env
+    run: Run
+    policy: TaskPolicy
+    fields: RequestFields
+    ignored: bool
+    """No result is wanted; errors may be all the same."""
+    record: Record | None = None
+    follow_ups: list[Message] = field(default_factory=list[Message])
+    unsendable: BaseException | None = None
 
     def seal(self, outcome: Outcome) -> Outcome:
         """Encode what the outcome leaves behind. What cannot be encoded makes the run a failure."""
-        state = outcome.state
         if self.run.retry_calls:
             outcome = self._encode_retries(outcome)
-            state = outcome.state
+        state = outcome.state
         if state == states.SUCCESS:
-            return self._seal_success(outcome)
-        if state == states.REJECTED and self._is_final_reject(outcome):
+            if self.ignored:
+                return outcome
+            env, value = self.env, outcome.value
+            if hasattr(type(value), "as_tuple"):  # a result handle, or a group of them
+                value = value.as_tuple()
+            try:
+                record = encode_success(self._head(), value, env.clock.wall())
+                if env.results.body_bytes_max is not None:
+                    _require_fit(len(record.payload), env.results.body_bytes_max, "the result")
+            except Exception as error:  # noqa: BLE001 - serializers call user code
+                outcome = _refused(error, outcome.runtime_s)
+                self.store_error(outcome, states.FAILURE)
+            else:
+                self.record = record
+        elif state == states.REJECTED and self._is_final_reject(outcome):
             self.store_error(outcome, states.FAILURE)
         elif state in (states.FAILURE, states.RETRY):
             self.store_error(outcome, state)
@@ -177,22 +185,6 @@ class _Ending:
 
     def _is_final_reject(self, outcome: Outcome) -> bool:
         return self.policy.acks_late is False or not (isinstance(outcome.raised, Reject) and outcome.raised.requeue)
-
-    def _seal_success(self, outcome: Outcome) -> Outcome:
-        if not self.stores(states.SUCCESS):
-            return outcome
-        value = outcome.value
-        if hasattr(type(value), "as_tuple"):  # a result handle, or a group of them
-            value = value.as_tuple()
-        try:
-            record = encode_success(self._head(), value, self.env.clock.wall())
-            _require_fit(len(record.payload), self.env.results.body_bytes_max, "the result")
-        except Exception as error:  # noqa: BLE001 - serializers call user code
-            outcome = _refused(error, outcome.runtime_s)
-            self.store_error(outcome, states.FAILURE)
-            return outcome
-        self.record = record
-        return outcome
 
     def _encode_retries(self, outcome: Outcome) -> Outcome:
         """Encode the retries that have not been yet; a failure to do so fails the run."""
@@ -211,7 +203,7 @@ class _Ending:
     def store_error(self, outcome: Outcome, state: str) -> None:
         """Encode the record of an exception, if it is wanted."""
         error = outcome.error
-        if error is None or not self.stores(state):
+        if error is None or (self.ignored and not self.policy.store_errors_even_if_ignored):
             return
         done_at = self.env.clock.wall()
         text = outcome.traceback
@@ -244,7 +236,7 @@ class _Ending:
     def report_start(self) -> None:
         """Write that the run has begun, if results of this task are kept and somebody writes."""
         on_started = self.env.on_started
-        if on_started is not None and self.stores(states.SUCCESS):
+        if on_started is not None and not self.ignored:
             meta = {"pid": os.getpid(), "hostname": self.env.place.hostname}
             on_started(encode_state(self._head(), states.STARTED, meta))
 
@@ -259,9 +251,14 @@ class _Ending:
             if refused is not outcome:
                 self.store_error(refused, states.FAILURE)
                 outcome = refused
-        verdict = self._verdict(outcome)
-        task_log.task_ended(self.run.task, self.fields, outcome, resent=bool(self.follow_ups))
         state = outcome.state
+        if state == states.SUCCESS:
+            verdict: Verdict = _ACK
+            if task_log.logger.isEnabledFor(logging.INFO):
+                task_log.task_ended(self.run.task, self.fields, outcome)
+        else:
+            verdict = self._verdict(outcome)
+            task_log.task_ended(self.run.task, self.fields, outcome, resent=bool(self.follow_ups))
         if state == states.REJECTED and self._is_final_reject(outcome):
             state = states.FAILURE
         if outcome.raised is not None:

@@ -15,7 +15,7 @@ class SampleTask:
     """A registered task around one function; remembers which hooks were called."""
 
     throws = ()
-    track_started = None
+    own_hooks = frozenset({"before_start", "on_success", "on_failure", "on_retry", "after_return"})
     resultrepr_maxsize = 1024
 
     def __init__(self, body, name="sample", **options):

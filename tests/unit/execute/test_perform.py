@@ -260,8 +260,7 @@ def test_a_started_record_is_written_before_the_body_when_tracked():
 def test_the_task_decides_over_the_setting_whether_its_start_is_tracked(setting, attribute, reported):
     env, records = env_of(track_started=setting), []
     env.on_started = records.append
-    task = SampleTask(lambda: 1)
-    task.track_started = attribute
+    task = SampleTask(lambda: 1, track_started=attribute)
     perform({"sample": task}, message_of(), env)
     assert len(records) == reported
 
