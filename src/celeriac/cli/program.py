@@ -18,6 +18,7 @@ from celeriac.cli.failure import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Fail
 from celeriac.cli.invocation import Invocation
 from celeriac.cli.verb import Errand, GlobalsAfterVerb, check_verb
 from celeriac.model.errors import CeleriacError, CeleriacWarning
+from celeriac.worker.config import RESTARTED
 
 VERBS: dict[str, str] = {
     "worker": "Run tasks from the queues until told to stop.",
@@ -163,7 +164,8 @@ def program(ctx: click.Context, /, **words: Any) -> None:
     An app is a Python module with `app = Celeriac("name")` in it; -A says which.
     """
     if words["workdir"]:
-        _change_to(words["workdir"])
+        # A worker that has started itself anew is there already.
+        _change_to("." if os.environ.get(RESTARTED) else words["workdir"])
     _export(words)
     # NO_COLOR counts when it is set to anything at all (no-color.org).
     color = False if os.environ.get("NO_COLOR") else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from celeriac.cli.verb import Errand, Verb, given
 from celeriac.cli.worker_child import apply_extras
 from celeriac.model.errors import CeleriacError
 from celeriac.stores_of import backend_url, broker_url
-from celeriac.worker.config import WorkerConfig
+from celeriac.worker.config import RESTARTED, WorkerConfig
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -157,7 +158,9 @@ def _run(invocation: Invocation, app: Celeriac, words: dict[str, Any]) -> int:
     # imports inside tasks, are found as with `python -m celeriac`.
     with here_first():
         config = _config(invocation, app, words)
-        purge = config.queues if words["purge"] else None
+        # What waits when a worker starts itself anew is not what was there when a person started it.
+        restarted = os.environ.pop(RESTARTED, "")
+        purge = config.queues if words["purge"] and not restarted else None
         if invocation.quiet and purge is None:
             _tasks(app)
         else:

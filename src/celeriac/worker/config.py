@@ -11,6 +11,10 @@ from celeriac.model.policy import EnginePolicy
 from celeriac.model.ports import Backend, Broker
 from celeriac.model.run import ResultPolicy, Runnable
 
+RESTARTED = "CELERIAC_RESTARTED"
+"""Environment variable of a worker process that has started itself anew: its options are for the second time those of
+its start, so it is in its folder already, and purges nothing."""
+
 
 class WorkerConfig(Struct, frozen=True):
     """The settled options of one worker. Built from settings and command line; nothing is read later."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import selectors
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -84,6 +84,10 @@ class Node:
             broker, config.lease_s, lambda: list(self._held), lambda: self._moved_at, self._mailbox, clock, trouble
         )
         self._ear = Ear(broker, self._mailbox, trouble) if isinstance(broker, Bus) else None
+
+    def set_give_up(self, give_up: Callable[[], object]) -> None:
+        """How to end at once when only a fresh process can go on; unset, this process exits. Before `run`."""
+        self._keeper.give_up = give_up
 
     def run(self) -> int:
         """Work until told to stop; the exit code."""

@@ -2,7 +2,8 @@
 
 The node is the same as everywhere and runs on a thread, so that leases are renewed and commands heard while a
 task runs. A task that outlives its hard limit gets an exception; if that does not end it, its failure is stored
-and the process starts itself anew.
+and the process starts itself anew. A task that would end its process elsewhere (`sys.exit`, no memory left) counts as
+crashed here too, and the process stays.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from celeriac.model.clock import SystemClock
 from celeriac.model.errors import ImproperlyConfigured, SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
@@ -27,12 +29,12 @@ from celeriac.pools.host import SOFT_SIGNAL, Allowance, Host, MarkOf, Sockets
 from celeriac.pools.hosted import HostedPool
 from celeriac.pools.marks import Marks
 from celeriac.pools.spawner import Exited, News, Signalled, Spawned
-from celeriac.worker.child import make_env, make_performer
-from celeriac.worker.config import Home, WorkerConfig
+from celeriac.worker.child import make_env, make_performer, map_marks
+from celeriac.worker.config import RESTARTED, Home, WorkerConfig
 from celeriac.worker.log_setup import greet
-from celeriac.worker.node import Node, open_patiently, revive_known
+from celeriac.worker.node import Node, marks_descriptor, open_patiently, revive_known
 from celeriac.worker.perform import Env
-from celeriac.worker.threads import Mailbox
+from celeriac.worker.threads import EXIT_GIVEN_UP, Mailbox
 
 log = logging.getLogger("celeriac.worker")
 
@@ -40,6 +42,8 @@ SOLO_FACTS = PoolFacts(name="solo", slots_per_child=1, kills=False)
 _MARKS_BYTES = 65536
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _WAIT_S = 0.5
+_RESTART_PAUSE_S = 1.0
+"""Keeps a node that fails at its start from filling the log."""
 _RESTART_S = 7.0
 """After a task did not end when told to: time for the node to store its failure before the process restarts."""
 
@@ -96,18 +100,23 @@ class SoloSpawner:
         pair, self._pair = self._pair, None
         return pair
 
-    def left(self, child: int) -> None:
-        """The main thread has left its host loop."""
-        self._mail.post(Exited(child, os.getpid(), "left"))
+    def left(self, child: int, status: str) -> None:
+        """The main thread has left its host loop; `status` says why, for people."""
+        self._mail.post(Exited(child, os.getpid(), status))
 
     def signalled(self, name: str) -> None:
         """A shutdown signal arrived."""
         self._mail.post(Signalled(name))
 
 
-def restart_process() -> None:
-    """Replace this process by a fresh one with the same arguments."""
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command line
+def restart_process() -> NoReturn:
+    """Replace this process by a fresh one with the same arguments; if that cannot be, end it for a supervisor."""
+    argv = [sys.executable, *sys.orig_argv[1:]]
+    try:
+        os.execve(sys.executable, argv, {**os.environ, RESTARTED: "1"})  # noqa: S606 - our own command line
+    except OSError:
+        log.critical("this process cannot start anew; it ends", exc_info=True, extra={"action": "restart_failed"})
+        os._exit(EXIT_GIVEN_UP)
 
 
 def run_solo(home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) -> int:
@@ -122,12 +131,14 @@ def run_solo(home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) ->
         return 1
     revive_known(broker, tasks)
     spawner = SoloSpawner()
-    marks = Marks(mmap.mmap(-1, _MARKS_BYTES), 1)
+    marks = _make_marks(broker)
     pool = HostedPool(spawner, marks, selectors.DefaultSelector(), SOLO_FACTS)
     policies = {name: task.policy for name, task in tasks.items()}
     node = Node(config, broker, backend, policies, pool, clock)
+    # Nobody would start this process again, as a main process does with its node.
+    node.set_give_up(restart_process)
     codes: list[int] = []
-    thread = threading.Thread(target=lambda: codes.append(node.run()), name="node", daemon=True)
+    thread = threading.Thread(target=lambda: codes.append(_run_node(node)), name="node", daemon=True)
     for signum in _STOP_SIGNALS:
         signal.signal(signum, lambda number, _frame: spawner.signalled(signal.Signals(number).name))
     thread.start()
@@ -147,6 +158,26 @@ def run_solo(home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) ->
     return codes[0] if codes else 1
 
 
+def _make_marks(broker: Any) -> Marks:
+    """Where the broker keeps them for others to read after our death, so that a task which kills this process is
+    counted as crashed; else in memory of our own."""
+    kept = marks_descriptor(broker, _MARKS_BYTES)
+    if kept is None:
+        return Marks(mmap.mmap(-1, _MARKS_BYTES), 1)
+    fd, offset = kept
+    return map_marks(fd, offset, _MARKS_BYTES)
+
+
+def _run_node(node: Node) -> int:
+    """Run the node; if it fails, start the process anew, as the main process of other pools does with its node."""
+    try:
+        return node.run()
+    except BaseException:
+        log.critical("the node failed; this process starts anew", exc_info=True, extra={"action": "node_died"})
+        time.sleep(_RESTART_PAUSE_S)
+        restart_process()
+
+
 def _host(
     pair: tuple[socket.socket, socket.socket],
     marks: Marks,
@@ -164,9 +195,27 @@ def _host(
             env.break_in(spawner.error)
 
     signal.signal(SOFT_SIGNAL, on_signal)
+    status = "left"
     try:
         host.serve(soft_signal=False)
+    except BaseException as exc:
+        # What ends a process elsewhere; here it would end the whole worker, without a word.
+        status = _as_exit_status(exc)
+        log.critical("the body of a task ended with: %s", status, exc_info=True, extra={"action": "solo_body_ended"})
     finally:
+        # A late limit of the job that is over.
+        signal.signal(SOFT_SIGNAL, signal.SIG_IGN)
+        env.early = None
         for sock in pair:
             sock.close()
-        spawner.left(0)
+        spawner.left(0, status)
+
+
+def _as_exit_status(error: BaseException) -> str:
+    """How the process would have ended by this exception, for people."""
+    if not isinstance(error, SystemExit):
+        return type(error).__name__
+    code = error.code
+    if code is None:
+        return "exit code 0"
+    return f"exit code {code}" if isinstance(code, int) else "exit code 1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -12,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from celeriac.exceptions import MaxRetriesExceededError, TaskRevokedError
+from celeriac.exceptions import MaxRetriesExceededError, TaskRevokedError, WorkerLostError
 
 from .conftest import Worker, eventually, lines
 
@@ -170,3 +171,41 @@ def test_logs_are_json_lines_on_request(jobs: ModuleType, start: Start) -> None:
     eventually(lambda: "succeeded" in worker.output())
     records = [json.loads(line) for line in worker.output().splitlines() if line.startswith("{")]
     assert any("succeeded" in record.get("message", "") for record in records)
+
+
+def test_solo_outlives_a_task_that_exits_and_counts_it_as_crashed(jobs: ModuleType, start: Start) -> None:
+    worker = start("-P", "solo")
+    pid = worker.process.pid
+    with pytest.raises(WorkerLostError, match="exit code 3"):
+        jobs.exit_with.delay(3).get(timeout=15)
+    assert jobs.pid.delay().get(timeout=10) == pid
+    assert "SystemExit: 3" in worker.output()
+    assert worker.stop() == 0
+
+
+def test_solo_starts_itself_anew_when_its_node_gives_up_and_purges_nothing_then(
+    jobs: ModuleType, start: Start, folder: Path
+) -> None:
+    worker = start("-P", "solo", "--purge")
+    first = jobs.sleep.delay(1.0, "trace")
+    waiting = [jobs.add.delay(n, 1) for n in range(5)]
+    eventually(lambda: lines(folder / "trace"))
+    (folder / "celeriac.db-nodes").unlink()
+    eventually(lambda: worker.output().count(" ready") == 2)
+    assert [result.get(timeout=15) for result in (first, *waiting)] == [1.0, 1, 2, 3, 4, 5]
+    assert worker.process.poll() is None
+    assert worker.stop() == 0
+
+
+def test_a_task_that_kills_a_solo_worker_is_a_dead_letter_after_three_workers(
+    jobs: ModuleType, start: Start, folder: Path
+) -> None:
+    result = jobs.kill_self.delay("trace")
+    for run in (1, 2, 3):
+        worker = start("-P", "solo")
+        assert worker.process.wait(10) == -signal.SIGKILL
+        assert len(lines(folder / "trace")) == run
+    start("-P", "solo")
+    with pytest.raises(WorkerLostError):
+        result.get(timeout=10)
+    assert len(lines(folder / "trace")) == 3
