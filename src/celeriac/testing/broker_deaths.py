@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Sequence
 
 from celeriac.model.message import Ack, Delivery, Settlement
@@ -161,6 +162,8 @@ class Deaths(BrokerBench):
         confirmed: list[str] = []
         while len(confirmed) < _RELAYED // 10:
             confirmed.extend(client.confirmed())
+        # Not at the instant of a confirmation, but amid the next settlements.
+        time.sleep(0.005)
         client.kill()
         confirmed.extend(client.last_words())
         followed = [name.removesuffix("-next") for name in self._all_of("next")]
