@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from celeriac.core.engine import arrive, children, dispatch, drain, prefetch, running, settling, step
-from celeriac.core.engine.effects import Interrupt, Job, Run
+from celeriac.core.engine.effects import Interrupt, Job, Run, Take
 from celeriac.core.engine.events import (
     Cancelled,
     Confirmed,
@@ -98,26 +98,32 @@ def acknowledges_what_it_should_bury(patch):
 
 
 def asks_for_more_while_it_stops(patch):
-    def greedy(original, state):
+    def greedy(original, state, out):
         stopping, state.stopping = state.stopping, False
         try:
-            return original(state)
+            original(state, out)
         finally:
             state.stopping = stopping
 
-    wrap(patch, prefetch, "_room", greedy)
+    wrap(patch, step, "hunger", greedy)
 
 
 def asks_for_more_than_there_is_room_for(patch):
-    wrap(patch, prefetch, "_room", lambda original, state: (128, 128, original(state)[0] > 0))
+    def greedy(original, state, out):
+        original(state, out)
+        if out.take is not None and out.take.limit:
+            state.asked = 128
+            out.take = Take(128)
+
+    wrap(patch, step, "hunger", greedy)
 
 
 def asks_only_when_everything_is_idle(patch):
-    def lazy(original, state):
-        room, _, hungry = original(state)
-        return room, 0, hungry and all(not child.flights for child in state.children.values())
+    def lazy(original, state, out):
+        if all(not child.flights for child in state.children.values()):
+            original(state, out)
 
-    wrap(patch, prefetch, "_room", lazy)
+    wrap(patch, step, "hunger", lazy)
 
 
 def loses_what_children_give_back(patch):

@@ -17,8 +17,14 @@ def fill(state: State, now: Now, out: Out) -> None:
     backlog, t = state.backlog, now.monotonic
     look_at = t + state.policy.overrun_s
     runs: dict[int, list[Job]] = {}
+    ready = [child for child in state.children.values() if child.up and not child.leaving]
     for deep in (False, True):
-        open_ = _open(state, deep=deep)
+        if deep:
+            open_ = [c for c in ready if len(c.flights) < c.depth and not c.blocked and not c.awaiting]
+        else:
+            open_ = [c for c in ready if len(c.flights) < c.slots]
+        if len(open_) > 1:
+            open_.sort(key=_load)
         while open_ and backlog:
             some_full = False
             for child in open_:
@@ -51,18 +57,9 @@ def fill(state: State, now: Now, out: Out) -> None:
         out.effects.append(Run(child_id, tuple(jobs)))
 
 
-def _open(state: State, *, deep: bool) -> list[Child]:
-    """The children with an idle slot, or (`deep`) below their depth; those with the least work first."""
-    open_: list[Child] = []
-    for child in state.children.values():
-        held = len(child.flights)
-        if not child.up or child.leaving:
-            continue
-        if held < child.depth and not child.blocked and not child.awaiting if deep else held < child.slots:
-            open_.append(child)
-    if len(open_) > 1:
-        open_.sort(key=lambda child: len(child.flights) / (1 if deep else child.slots))
-    return open_
+def _load(child: Child) -> float:
+    """How much each slot of a child has to do."""
+    return len(child.flights) / child.slots
 
 
 def _acknowledge_first(state: State, child: Child, flight: Flight, out: Out) -> None:

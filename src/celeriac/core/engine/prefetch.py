@@ -85,8 +85,31 @@ def _take_back_waiting(state: State, child: Child, t: float, out: Out) -> None:
 
 
 def hunger(state: State, out: Out) -> None:
-    """Ask the broker for what the children have room for: one Take at a time, replaced when it became wrong."""
-    room, idle, hungry = _room(state)
+    """Ask the broker for what the children have room for: one Take at a time, replaced when it became wrong.
+
+    `room` is how many more jobs fit, `idle` how many of them into idle slots; it is time to ask when a slot is idle or
+    a child has less than half of what it should.
+    """
+    room = idle = 0
+    hungry = False
+    if not state.stopping:
+        for child in state.children.values():
+            if not child.up or child.leaving:
+                continue
+            held = len(child.flights)
+            free = child.slots - held
+            depth = child.slots if child.blocked else max(child.depth, child.slots)
+            idle += max(0, free)
+            room += max(0, depth - held)
+            if free > 0 or held * 2 < depth:
+                hungry = True
+        waiting_ = len(state.backlog)
+        room = max(0, room - waiting_)
+        idle = max(0, idle - waiting_)
+        if state.once_share and not state.pinned:
+            # Those that promise at most once need an idle slot each: no more than will find one, or wait for the next.
+            most = int(idle / state.once_share) if idle else int(1.0 / state.once_share) - 1
+            room = min(room, max(idle, most))
     limit = min(room, state.policy.batch_max)
     asked = state.asked
     if asked:
@@ -96,29 +119,3 @@ def hunger(state: State, out: Out) -> None:
     elif hungry and limit > 0:
         state.asked = limit
         out.take = Take(limit)
-
-
-def _room(state: State) -> tuple[int, int, bool]:
-    """How many more jobs fit, how many of them into idle slots, and whether to ask for them now."""
-    if state.stopping:
-        return 0, 0, False
-    room = idle = 0
-    hungry = False
-    for child in state.children.values():
-        if not child.up or child.leaving:
-            continue
-        held = len(child.flights)
-        free = child.slots - held
-        depth = child.slots if child.blocked else max(child.depth, child.slots)
-        idle += max(0, free)
-        room += max(0, depth - held)
-        if free > 0 or held * 2 < depth:
-            hungry = True
-    waiting_ = len(state.backlog)
-    room = max(0, room - waiting_)
-    idle = max(0, idle - waiting_)
-    if state.once_share and not state.pinned:
-        # Those that promise at most once need an idle slot each: take no more than will find one, or wait for the next.
-        most = int(idle / state.once_share) if idle else int(1.0 / state.once_share) - 1
-        room = min(room, max(idle, most))
-    return room, idle, hungry
