@@ -55,7 +55,8 @@ class MemoryBackend:
 
     def read(self, ids: Sequence[str]) -> Sequence[Record | None]:
         """The records of `ids` in that order; None for unknown or expired ones."""
-        self._check_open()
+        if not self._is_open:
+            self._check_open()
         return self._store.results.read(ids)
 
     def forget(self, ids: Sequence[str]) -> None:
@@ -65,7 +66,8 @@ class MemoryBackend:
 
     def wait(self, ids: Sequence[str], wait_s: float) -> Sequence[Record]:
         """Block until one of `ids` has a record; empty after about `wait_s`."""
-        self._check_open()
+        if not self._is_open:
+            self._check_open()
         return self._store.results.wait(ids, wait_s)
 
     def _check_open(self) -> None:

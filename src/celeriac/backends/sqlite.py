@@ -69,7 +69,8 @@ class SqliteBackend:
 
     def read(self, ids: Sequence[str]) -> Sequence[Record | None]:
         """The records of `ids` in that order; None for unknown or expired ones."""
-        self._check_open()
+        if not self._is_open:
+            self._check_open()
         return self._store.read_records(ids)
 
     def forget(self, ids: Sequence[str]) -> None:
@@ -79,5 +80,6 @@ class SqliteBackend:
 
     def wait(self, ids: Sequence[str], wait_s: float) -> Sequence[Record]:
         """Block until one of `ids` has a record; empty after about `wait_s`."""
-        self._check_open()
+        if not self._is_open:
+            self._check_open()
         return self._store.mailbox.wait(self._store.oid, ids, wait_s)

@@ -88,11 +88,17 @@ class Watcher:
         `on_record` is told each new record on the way, `on_interval` is called about every `interval_s`.
         """
         backend = self._backend if self._is_open and self._backend is not None else self.backend()
-        waiter = backend if isinstance(backend, Waiter) else None
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         step_s = _WAIT_S_MAX if on_interval is None else max(_POLL_S_MIN, interval_s)
-        news_at = time.monotonic()
         last: Record | None = None
+        # Who waits for many finds most of them there: then no waiting need be set up.
+        record = backend.read((task_id,))[0]
+        if record is not None and record.state in READY_STATES:
+            if on_record is not None:
+                on_record(record)
+            return record
+        waiter = backend if isinstance(backend, Waiter) else None
+        news_at = time.monotonic()
         while True:
             left_s = step_s if deadline is None else min(step_s, deadline - time.monotonic())
             if waiter is not None and last is None:
