@@ -75,7 +75,16 @@ class Meta(Struct, frozen=True, gc=False, kw_only=True):
 def encode_success(head: RecordHead, result: Any, done_at: float) -> Record:
     """The final record of a run that returned `result`. Raises EncodeError if it cannot be encoded."""
     if head.serializer is JSON and head.extended is None and not head.children:
-        payload = _render_success(head, result, done_at)
+        # By template: a fifth of the time of encoding a mapping.
+        done = datetime.fromtimestamp(done_at, timezone.utc).isoformat()
+        tail = "" if head.group_id is None else f'"group_id": {escape(head.group_id)}, '
+        if head.parent_id is not None:
+            tail += f'"parent_id": {escape(head.parent_id)}, '
+        payload = (
+            f'{{"status": "SUCCESS", "result": {encode_text(result)}, "traceback": null, '
+            f'"children": {"null" if head.children is None else "[]"}, '
+            f'"date_done": "{done}", {tail}"task_id": {escape(head.task_id)}}}'
+        ).encode("ascii")
         if head.compression:
             payload = _compressed(payload, head.compression)
         return Record(head.task_id, SUCCESS, payload, head.expires_s, head.reply_to)
@@ -132,20 +141,6 @@ def _compressed(payload: bytes, method: str | None) -> bytes:
 def _plain(payload: bytes) -> bytes:
     method, _, data = payload[len(_COMPRESSED_MARK) :].partition(b"\0")
     return decompress(data, method.decode("ascii", "replace"))
-
-
-def _render_success(head: RecordHead, result: Any, done_at: float) -> bytes:
-    """The common record by template: a fifth of the time of encoding a mapping."""
-    tail = ""
-    if head.group_id is not None:
-        tail = f'"group_id": {escape(head.group_id)}, '
-    if head.parent_id is not None:
-        tail += f'"parent_id": {escape(head.parent_id)}, '
-    children = "null" if head.children is None else "[]"
-    return (
-        f'{{"status": "SUCCESS", "result": {encode_text(result)}, "traceback": null, "children": {children}, '
-        f'"date_done": "{datetime.fromtimestamp(done_at, timezone.utc).isoformat()}", {tail}"task_id": {escape(head.task_id)}}}'
-    ).encode("ascii")
 
 
 def _record(head: RecordHead, state: str, result: Any, traceback: str | None, done_at: float | None) -> Record:
