@@ -94,6 +94,17 @@ def test_a_signal_to_the_whole_process_group_ends_the_worker_as_warmly(
     assert lines(folder / "trace") == ["begin", "end"]
 
 
+def test_repeated_signals_do_not_postpone_the_end_of_a_stuck_node(jobs: ModuleType, start: Start) -> None:
+    worker = start("-c", "1", "--grace", "1")
+    os.kill(worker.node, signal.SIGSTOP)
+    began = time.monotonic()
+    while worker.process.poll() is None:
+        worker.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert time.monotonic() - began < 15 * SCALE
+    assert worker.process.returncode != 0
+
+
 def test_no_process_of_a_stopped_worker_stays(jobs: ModuleType, start: Start) -> None:
     worker = start("-c", "3")
     eventually(lambda: len(worker.tree()) == 5)
