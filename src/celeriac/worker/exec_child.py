@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from typing import NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -37,7 +38,7 @@ class _Orders(Struct, frozen=True):
     config: WorkerConfig
 
 
-def exec_child(config: WorkerConfig, spec: ChildSpec) -> None:
+def exec_child(config: WorkerConfig, spec: ChildSpec) -> NoReturn:
     """Replace this (forked) process by a child of its own making; never returns."""
     try:
         for fd in (spec.data_fd, spec.control_fd, spec.marks_fd):

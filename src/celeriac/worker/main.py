@@ -17,8 +17,10 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from types import FrameType
+from typing import NoReturn
 
 from celeriac.model.run import Runnable
 from celeriac.pools.marks import Marks
@@ -27,8 +29,9 @@ from celeriac.worker.config import Home, WorkerConfig
 from celeriac.worker.exec_child import ChildSpec, exec_child
 from celeriac.worker.log_setup import greet, setup_logging
 from celeriac.worker.node_process import EXIT_FATAL, node_main
-from celeriac.worker.process import name_process, thread_names
+from celeriac.worker.process import STOP_SIGNALS, ignore_stops, name_process, require_descriptors, thread_names, why
 from celeriac.worker.solo import run_solo
+from celeriac.worker.threads import EXIT_GIVEN_UP
 from celeriac.worker.tree import (
     ChildExited,
     ChildSpawned,
@@ -44,14 +47,17 @@ from celeriac.worker.tree import (
 
 log = logging.getLogger("celeriac.worker")
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _RESPAWN_FIRST_S = 0.1
 _RESPAWN_MAX_S = 10.0
 _RESPAWN_CALM_S = 30.0
 """A node that lived so long may be restarted at once when it dies."""
 _LAST_WORD_S = 5.0
 """How much longer than the grace period the node may take before the main process ends everything."""
+_STARTING_S = 1.0
+"""How long a node that has taken nothing yet may go on after a stop: it may just be getting ready."""
 _REAP_S = 1.0
+_EXIT_NO_PROCESS = 71
+"""The system gave us no process to start with (as sysexits.h has it)."""
 _MEANT = (0, 1, EXIT_FATAL)
 """Exit codes by which a node ends the worker; any other is a crash, and a new node is started."""
 
@@ -59,8 +65,9 @@ _MEANT = (0, 1, EXIT_FATAL)
 def run_worker(home: Home, config: WorkerConfig) -> int:
     """Run a worker until it is told to stop; its exit code. Blocks; call it on the main thread.
 
-    Raises what importing the app raises.
+    Raises what importing the app raises, and ImproperlyConfigured where the system allows too few open files.
     """
+    require_descriptors(config.policy.children)
     setup_logging(config, "MainProcess")
     name_process("celeriac-main")
     tasks = home.load_tasks()
@@ -85,8 +92,12 @@ class _Supervisor:
         self._node_pid = 0
         self._node_exit: int | None = None
         self._end: MainEnd | None = None
-        self._stopping_at = 0.0
+        self._stopping_at = inf
         self._stops = 0
+        self._stop_code = 0
+        """What to exit with when we were told to stop and no node can say."""
+        self._hastened = False
+        self._node_ready = False
         self._pause_s = _RESPAWN_FIRST_S
         self._spoken = False
 
@@ -99,17 +110,22 @@ class _Supervisor:
         try:
             while True:
                 started = time.monotonic()
-                self._start_node()
-                self._watch(wakeup)
+                if self._start_node():
+                    self._watch(wakeup)
+                elif not self._spoken:
+                    return _EXIT_NO_PROCESS
                 code = self._node_exit
                 if code is not None:
                     return code
                 if self._stops:
-                    return 1
-                self._pause(time.monotonic() - started)
+                    return 1 if self._node_ready else self._stop_code
+                if not self._pause(time.monotonic() - started, wakeup):
+                    return self._stop_code
         finally:
             self._kill_children()
             self._selector.close()
+            signal.set_wakeup_fd(-1)
+            ignore_stops()
 
     # Processes.
 
@@ -129,45 +145,55 @@ class _Supervisor:
             extra={"action": "threads_at_import"},
         )
 
-    def _start_node(self) -> None:
-        ours, theirs = tree_sockets()
-        self._node_exit = None
-        pid = self._fork()
+    def _start_node(self) -> bool:
+        """Start a node; False, and said, if the system has no process for it."""
+        self._node_exit, self._node_ready = None, False
+        try:
+            ours, theirs = tree_sockets()
+            pid = self._fork()
+        except OSError as exc:
+            log.critical("cannot start the node: %s", why(exc), extra={"action": "node_not_started"})
+            return False
         if pid == 0:
             self._be(lambda: node_main(self._home, self._config, self._tasks, theirs, self._pid), keep=theirs)
         theirs.close()
         self._node_pid = pid
         self._end = MainEnd(ours)
         self._selector.register(self._end, selectors.EVENT_READ, "node")
-        if self._stops:
-            self._forward("SIGTERM")
+        return True
 
     def _start_child(self, child: int) -> None:
+        """Start a child; what the system refuses is a death to the node, which tries again with growing pauses."""
         if self._marks is None or self._end is None:
             return
-        data_ours, data_theirs = socket.socketpair()
-        control_ours, control_theirs = socket.socketpair()
-        marks = self._marks
-        pid = self._fork()
-        if pid == 0 and self._execs:
-            exec_child(
-                self._config,
-                ChildSpec(child, self._pid, data_theirs.fileno(), control_theirs.fileno(), *self._marks_at),
-            )
-        if pid == 0:
-            data_ours.close()
-            control_ours.close()
+        try:
+            with contextlib.ExitStack() as sockets:
+                data = [sockets.enter_context(sock) for sock in socket.socketpair()]
+                control = [sockets.enter_context(sock) for sock in socket.socketpair()]
+                pid = self._fork()
+                if pid == 0:
+                    self._be_child(child, data, control, self._marks)
+                self._children[child] = pid
+                self._end.send(ChildSpawned(child, pid), [data[0].fileno(), control[0].fileno()])
+        except OSError as exc:
+            log.warning("cannot start a child: %s", why(exc), extra={"action": "child_not_started"})
+            self._end.send(ChildExited(child, 0, f"could not be started: {why(exc)}"))
 
-            def body() -> int:
-                setup_logging(self._config, f"Worker-{child + 1}", child + 1)
-                child_main(child, self._pid, data_theirs, control_theirs, marks, self._tasks, self._config)
-                return 0
+    def _be_child(
+        self, child: int, data: Sequence[socket.socket], control: Sequence[socket.socket], marks: Marks
+    ) -> NoReturn:
+        if self._execs:
+            descriptors = data[1].fileno(), control[1].fileno()
+            exec_child(self._config, ChildSpec(child, self._pid, *descriptors, *self._marks_at))
+        data[0].close()
+        control[0].close()
 
-            self._be(body)
-        self._children[child] = pid
-        self._end.send(ChildSpawned(child, pid), [data_ours.fileno(), control_ours.fileno()])
-        for sock in (data_ours, data_theirs, control_ours, control_theirs):
-            sock.close()
+        def body() -> int:
+            setup_logging(self._config, f"Worker-{child + 1}", child + 1)
+            child_main(child, self._pid, data[1], control[1], marks, self._tasks, self._config)
+            return 0
+
+        self._be(body)
 
     @staticmethod
     def _fork() -> int:
@@ -176,12 +202,12 @@ class _Supervisor:
             warnings.simplefilter("ignore", DeprecationWarning)
             return os.fork()
 
-    def _be(self, body: Callable[[], int], keep: socket.socket | None = None) -> None:
+    def _be(self, body: Callable[[], int], keep: socket.socket | None = None) -> NoReturn:
         """Turn the forked copy into what it is to be; never returns."""
         code = 70
         try:
             signal.set_wakeup_fd(-1)
-            for signum in (*_STOP_SIGNALS, signal.SIGCHLD):
+            for signum in (*STOP_SIGNALS, signal.SIGCHLD):
                 signal.signal(signum, signal.SIG_IGN if keep is not None else signal.SIG_DFL)
             self._selector.close()
             if self._end is not None:
@@ -189,8 +215,10 @@ class _Supervisor:
             code = body()
         except SystemExit as exc:
             code = exc.code if isinstance(exc.code, int) else 1
-        except BaseException:
-            log.critical("the process ends on an error", exc_info=True, extra={"action": "process_failed"})
+        except BaseException as exc:
+            log.critical(
+                "the process ends on an error: %s", why(exc), exc_info=True, extra={"action": "process_failed"}
+            )
         finally:
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
@@ -208,14 +236,14 @@ class _Supervisor:
                 else:
                     self._hear()
             self._reap()
-            if self._stopping_at and time.monotonic() > self._stopping_at:
-                log.error("the node did not end in time; killing it", extra={"action": "node_overdue"})
-                os.kill(self._node_pid, signal.SIGKILL)
-                self._stopping_at = 0.0
+            if time.monotonic() > self._stopping_at:
+                if self._node_ready:
+                    log.error("the node did not end in time; killing it", extra={"action": "node_overdue"})
+                if self._node_pid:
+                    os.kill(self._node_pid, signal.SIGKILL)
+                self._stopping_at = inf
 
     def _patience_s(self) -> float:
-        if not self._stopping_at:
-            return _REAP_S
         return min(_REAP_S, max(0.0, self._stopping_at - time.monotonic()))
 
     def _hear(self) -> None:
@@ -248,9 +276,14 @@ class _Supervisor:
                 if self._marks_at[0] >= 0:
                     os.close(self._marks_at[0])
                 self._marks_at = (os.dup(descriptors[0]), word.offset, word.size)
-        elif not self._spoken:
-            self._spoken = True
-            greet(self._config)
+        else:
+            self._node_ready = True
+            if self._stops:
+                # It may have taken work before it heard of the stop.
+                self._stopping_at = time.monotonic() + self._patience_of_stop_s()
+            if not self._spoken:
+                self._spoken = True
+                greet(self._config)
         for fd in descriptors:
             os.close(fd)
 
@@ -274,6 +307,11 @@ class _Supervisor:
             self._end = None
         if os.WIFEXITED(status) and (os.WEXITSTATUS(status) in _MEANT or not self._spoken):
             self._node_exit = os.WEXITSTATUS(status)
+        elif self._stops and not self._node_ready:
+            log.info("stopped while starting; nothing was taken", extra={"action": "stopped_at_start"})
+        elif os.WIFEXITED(status) and os.WEXITSTATUS(status) == EXIT_GIVEN_UP:
+            text = "the node (pid %d) gave up, for the reason it told; what it held goes to the next one"
+            log.warning(text, node_pid, extra={"action": "node_gave_up"})
         else:
             log.error(
                 "the node (pid %d) died: %s; what it held goes to the next one",
@@ -291,12 +329,16 @@ class _Supervisor:
                 os.waitpid(pid, 0)
         self._children.clear()
 
-    def _pause(self, lived_s: float) -> None:
-        """Do not start nodes in a tight circle."""
+    def _pause(self, lived_s: float, wakeup: socket.socket) -> bool:
+        """Do not start nodes in a tight circle; False, at once, when told to stop meanwhile."""
         if lived_s > _RESPAWN_CALM_S:
             self._pause_s = _RESPAWN_FIRST_S
-        time.sleep(self._pause_s)
+        ends_at = time.monotonic() + self._pause_s
+        while not self._stops and (left_s := ends_at - time.monotonic()) > 0:
+            if self._selector.select(left_s):
+                self._on_signals(wakeup)
         self._pause_s = min(self._pause_s * 2, _RESPAWN_MAX_S)
+        return not self._stops
 
     # Signals.
 
@@ -306,7 +348,7 @@ class _Supervisor:
             sock.setblocking(False)
         signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
         self._wakeup_write = write
-        for signum in (*_STOP_SIGNALS, signal.SIGCHLD):
+        for signum in (*STOP_SIGNALS, signal.SIGCHLD):
             signal.signal(signum, _noted)
         self._selector.register(read, selectors.EVENT_READ, "wakeup")
         return read
@@ -314,19 +356,27 @@ class _Supervisor:
     def _on_signals(self, wakeup: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
             for number in wakeup.recv(4096):
-                if number in _STOP_SIGNALS:
+                if number in STOP_SIGNALS:
                     self._forward(signal.Signals(number).name)
 
     def _forward(self, name: str) -> None:
         self._stops += 1
-        grace_s = self._config.grace_s
-        at_once = self._stops > 1 or name == "SIGQUIT"
-        if at_once:
-            self._stopping_at = time.monotonic() + _LAST_WORD_S
-        elif grace_s is not None:
-            self._stopping_at = time.monotonic() + grace_s + _LAST_WORD_S
+        if self._stops == 1:
+            self._stop_code = 0 if name == "SIGTERM" else 1
+        self._hastened = self._stops > 1 or name == "SIGQUIT"
+        # One that asks again and again gets its end no later.
+        self._stopping_at = min(self._stopping_at, time.monotonic() + self._patience_of_stop_s())
         if self._end is not None:
             self._end.send(GotSignal(name))
+
+    def _patience_of_stop_s(self) -> float:
+        """How long the node may take to end."""
+        if not self._node_ready:
+            return _STARTING_S
+        grace_s = self._config.grace_s
+        if self._hastened:
+            return _LAST_WORD_S
+        return inf if grace_s is None else grace_s + _LAST_WORD_S
 
 
 def _noted(_signum: int, _frame: FrameType | None) -> None:

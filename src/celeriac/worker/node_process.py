@@ -20,16 +20,19 @@ from celeriac.pools.marks import RECORD_BYTES, Marks
 from celeriac.worker.child import map_marks
 from celeriac.worker.config import Home, WorkerConfig
 from celeriac.worker.log_setup import setup_logging
-from celeriac.worker.node import Node, marks_descriptor, open_patiently, revive_known
-from celeriac.worker.process import die_with_parent, name_process
+from celeriac.worker.node import Node, marks_descriptor, revive_known
+from celeriac.worker.patience import open_stores, patiently
+from celeriac.worker.process import die_with_parent, name_process, raise_descriptor_limit
 from celeriac.worker.tree import TreeSpawner
 
 log = logging.getLogger("celeriac.worker")
 
 EXIT_FATAL = 78
 """The node ends with it when only a person can help; the main process does not start another."""
-_MARKS_BYTES = 65536
+_MARKS_UNIT_BYTES = 65536
 """Room for the marks of 1024 children; a multiple of every page size."""
+_PLACES_PER_CHILD = 2
+"""Every child may have its replacement beside it until it has ended."""
 _GC_THRESHOLD = 20_000
 """Messages in flight are many and make no cycles: looking for some after each 700 would only cost."""
 PREFORK_FACTS = PoolFacts(name="prefork", slots_per_child=1, kills=True)
@@ -41,6 +44,7 @@ def node_main(
     """Be the node; its exit code."""
     die_with_parent(parent_pid)
     name_process("celeriac-node")
+    raise_descriptor_limit()
     setup_logging(config, "Node")
     # The main process passes on what concerns us.
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
@@ -51,13 +55,13 @@ def node_main(
     try:
         broker: Any = home.make_broker()
         backend = home.make_backend()
-        open_patiently(broker, backend, clock, deadline_s=None)
+        patiently(lambda: open_stores(broker, backend))
     except ImproperlyConfigured as exc:
         log.critical("%s", exc, extra={"action": "misconfigured"})
         return EXIT_FATAL
     try:
-        marks = _share_marks(broker, spawner)
-        revive_known(broker, tasks)
+        marks = patiently(lambda: _share_marks(broker, spawner, config.policy.children))
+        patiently(lambda: revive_known(broker, tasks))
         pool = HostedPool(spawner, marks, selectors.DefaultSelector(), PREFORK_FACTS)
         policies = {name: task.policy for name, task in tasks.items()}
         node = Node(config, broker, backend, policies, pool, clock)
@@ -69,16 +73,17 @@ def node_main(
             backend.close()
 
 
-def _share_marks(broker: Any, spawner: TreeSpawner) -> Marks:
-    kept = marks_descriptor(broker, _MARKS_BYTES)
+def _share_marks(broker: Any, spawner: TreeSpawner, children: int) -> Marks:
+    size = _MARKS_UNIT_BYTES * -(-children * _PLACES_PER_CHILD * RECORD_BYTES // _MARKS_UNIT_BYTES)
+    kept = marks_descriptor(broker, size)
     if kept is None:
         fd, offset = os.memfd_create("celeriac-marks"), 0
-        os.ftruncate(fd, _MARKS_BYTES)
+        os.ftruncate(fd, size)
     else:
         fd, offset = kept
-    spawner.share_marks(fd, offset, _MARKS_BYTES)
-    marks = map_marks(fd, offset, _MARKS_BYTES)
+    spawner.share_marks(fd, offset, size)
+    marks = map_marks(fd, offset, size)
     if kept is None:
         os.close(fd)
-    assert marks.children == _MARKS_BYTES // RECORD_BYTES
+    assert marks.children >= children * _PLACES_PER_CHILD
     return marks

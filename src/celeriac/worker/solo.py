@@ -32,15 +32,16 @@ from celeriac.pools.spawner import Exited, News, Signalled, Spawned
 from celeriac.worker.child import make_env, make_performer, map_marks
 from celeriac.worker.config import RESTARTED, Home, WorkerConfig
 from celeriac.worker.log_setup import greet
-from celeriac.worker.node import Node, marks_descriptor, open_patiently, revive_known
+from celeriac.worker.node import Node, marks_descriptor, revive_known
+from celeriac.worker.patience import open_stores, patiently
 from celeriac.worker.perform import Env
+from celeriac.worker.process import STOP_SIGNALS, ignore_stops, raise_descriptor_limit
 from celeriac.worker.threads import EXIT_GIVEN_UP, Mailbox
 
 log = logging.getLogger("celeriac.worker")
 
 SOLO_FACTS = PoolFacts(name="solo", slots_per_child=1, kills=False)
 _MARKS_BYTES = 65536
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _WAIT_S = 0.5
 _RESTART_PAUSE_S = 1.0
 """Keeps a node that fails at its start from filling the log."""
@@ -121,17 +122,18 @@ def restart_process() -> NoReturn:
 
 def run_solo(home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) -> int:
     """Run node and tasks in this process until told to stop; the exit code."""
+    raise_descriptor_limit()
     broker: Any = home.make_broker()
     backend = home.make_backend()
     clock = SystemClock()
     try:
-        open_patiently(broker, backend, clock, deadline_s=None)
+        patiently(lambda: open_stores(broker, backend))
     except ImproperlyConfigured as exc:
         log.critical("%s", exc, extra={"action": "misconfigured"})
         return 1
-    revive_known(broker, tasks)
+    patiently(lambda: revive_known(broker, tasks))
     spawner = SoloSpawner()
-    marks = _make_marks(broker)
+    marks = patiently(lambda: _make_marks(broker))
     pool = HostedPool(spawner, marks, selectors.DefaultSelector(), SOLO_FACTS)
     policies = {name: task.policy for name, task in tasks.items()}
     node = Node(config, broker, backend, policies, pool, clock)
@@ -139,7 +141,7 @@ def run_solo(home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) ->
     node.set_give_up(restart_process)
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(_run_node(node)), name="node", daemon=True)
-    for signum in _STOP_SIGNALS:
+    for signum in STOP_SIGNALS:
         signal.signal(signum, lambda number, _frame: spawner.signalled(signal.Signals(number).name))
     thread.start()
     greet(config)
@@ -152,6 +154,7 @@ def run_solo(home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) ->
             else:
                 _host(pair, marks, tasks, config, env, spawner)
     finally:
+        ignore_stops()
         broker.close()
         if backend is not None:
             backend.close()
