@@ -17,6 +17,10 @@ def main(argv: Sequence[str] | None = None, *, prog_name: str = PROGRAM, app: An
     `argv` are the words after the program's name (default: the process's own). `app` stands in for ``-A``: that is
     how a program starts its own worker.
     """
+    from celeriac.cli.streams import open_missing_streams
+
+    # Before anything opens a file or a socket, which would get the number of a missing stream.
+    open_missing_streams()
     from celeriac.cli.program import run
 
     return run(argv, prog_name=prog_name, app=app)

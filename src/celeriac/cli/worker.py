@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +19,7 @@ from celeriac import __version__
 from celeriac.cli import fields
 from celeriac.cli.banner import BannerFacts, Look, compose, database_file
 from celeriac.cli.extra_settings import read_settings
-from celeriac.cli.failure import EXIT_SOFTWARE, Failure
+from celeriac.cli.failure import EXIT_CONFIG, EXIT_SOFTWARE, Failure
 from celeriac.cli.find_app import here_first, users_traceback
 from celeriac.cli.invocation import Invocation, load_app, notice
 from celeriac.cli.node_name import node_name
@@ -26,7 +28,7 @@ from celeriac.cli.verb import Errand, Verb, given
 from celeriac.cli.worker_child import apply_extras
 from celeriac.model.errors import CeleriacError
 from celeriac.stores_of import backend_url, broker_url
-from celeriac.worker.config import RESTARTED, WorkerConfig
+from celeriac.worker.config import RESTARTED, UNREACHABLE, UNREACHABLE_HINT, WorkerConfig
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -137,11 +139,21 @@ def _silent(command: Any) -> Any:
 @click.pass_obj
 def worker(invocation: Invocation, /, **words: Any) -> Errand:
     """Run tasks from the queues until told to stop."""
+    # From here on, until the worker has handlers of its own.
+    signal.signal(signal.SIGTERM, _end_before_the_start)
     _answer_for_silent(invocation, words)
     extra = read_settings(words["settings"])
     app = load_app(invocation)
     apply_extras(app, extra, words["include"] or ())
     return Errand(lambda: _run(invocation, app, words))
+
+
+def _end_before_the_start(_signum: int, _frame: FrameType | None) -> None:
+    """Told to stop while the app is still being imported: nothing was taken, so all is well.
+
+    At once and without an exception, which the user's modules might catch.
+    """
+    os._exit(0)
 
 
 def _answer_for_silent(invocation: Invocation, words: dict[str, Any]) -> None:
@@ -184,8 +196,10 @@ def _banner(invocation: Invocation, app: Celeriac, config: WorkerConfig, purge: 
         answer = probe.answer()
     finally:
         probe.end()
-    if not answer.shared:
+    if not answer.shared and config.pool == "solo":
         notice(invocation, "The broker lives in one process: no other program can send to this worker.")
+    elif not answer.shared:
+        raise Failure(UNREACHABLE, UNREACHABLE_HINT, EXIT_CONFIG)
     facts = BannerFacts(
         version=__version__,
         app=_app_in_words(invocation, app),

@@ -15,6 +15,11 @@ RESTARTED = "CELERIAC_RESTARTED"
 """Environment variable of a worker process that has started itself anew: its options are for the second time those of
 its start, so it is in its folder already, and purges nothing."""
 
+UNREACHABLE = "the broker lives inside one process, and a worker has several: it would never see a task"
+UNREACHABLE_HINT = (
+    "Give an address that processes share, such as sqlite:///celeriac.db; or run the tasks inside with -P solo."
+)
+
 
 class WorkerConfig(Struct, frozen=True):
     """The settled options of one worker. Built from settings and command line; nothing is read later."""

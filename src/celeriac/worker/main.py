@@ -47,6 +47,7 @@ from celeriac.worker.tree import (
 
 log = logging.getLogger("celeriac.worker")
 
+_GIVEN_UP = (EXIT_GIVEN_UP, EXIT_FATAL)
 _RESPAWN_FIRST_S = 0.1
 _RESPAWN_MAX_S = 10.0
 _RESPAWN_CALM_S = 30.0
@@ -58,8 +59,9 @@ _STARTING_S = 1.0
 _REAP_S = 1.0
 _EXIT_NO_PROCESS = 71
 """The system gave us no process to start with (as sysexits.h has it)."""
-_MEANT = (0, 1, EXIT_FATAL)
-"""Exit codes by which a node ends the worker; any other is a crash, and a new node is started."""
+_MEANT = (0, 1)
+"""Exit codes by which a node ends the worker; by any other only the very first one does. What a person must mend is
+waited for by a worker that was at work before: it will be mended, and tasks wait for it."""
 
 
 def run_worker(home: Home, config: WorkerConfig) -> int:
@@ -309,7 +311,7 @@ class _Supervisor:
             self._node_exit = os.WEXITSTATUS(status)
         elif self._stops and not self._node_ready:
             log.info("stopped while starting; nothing was taken", extra={"action": "stopped_at_start"})
-        elif os.WIFEXITED(status) and os.WEXITSTATUS(status) == EXIT_GIVEN_UP:
+        elif os.WIFEXITED(status) and os.WEXITSTATUS(status) in _GIVEN_UP:
             text = "the node (pid %d) gave up, for the reason it told; what it held goes to the next one"
             log.warning(text, node_pid, extra={"action": "node_gave_up"})
         else:

@@ -18,7 +18,7 @@ from celeriac.model.run import Runnable
 from celeriac.pools.hosted import HostedPool
 from celeriac.pools.marks import RECORD_BYTES, Marks
 from celeriac.worker.child import map_marks
-from celeriac.worker.config import Home, WorkerConfig
+from celeriac.worker.config import UNREACHABLE, UNREACHABLE_HINT, Home, WorkerConfig
 from celeriac.worker.log_setup import setup_logging
 from celeriac.worker.node import Node, marks_descriptor, revive_known
 from celeriac.worker.patience import open_stores, patiently
@@ -28,11 +28,11 @@ from celeriac.worker.tree import TreeSpawner
 log = logging.getLogger("celeriac.worker")
 
 EXIT_FATAL = 78
-"""The node ends with it when only a person can help; the main process does not start another."""
+"""The node ends with it when only a person can help; if it is the first one, its worker ends with it, too."""
 _MARKS_UNIT_BYTES = 65536
 """Room for the marks of 1024 children; a multiple of every page size."""
-_PLACES_PER_CHILD = 2
-"""Every child may have its replacement beside it until it has ended."""
+_PLACES_PER_CHILD = 4
+"""Children that end slowly stand beside their replacements, which may end slowly too."""
 _GC_THRESHOLD = 20_000
 """Messages in flight are many and make no cycles: looking for some after each 700 would only cost."""
 PREFORK_FACTS = PoolFacts(name="prefork", slots_per_child=1, kills=True)
@@ -55,6 +55,8 @@ def node_main(
     try:
         broker: Any = home.make_broker()
         backend = home.make_backend()
+        if not broker.facts.shared:
+            raise ImproperlyConfigured(f"{UNREACHABLE}. {UNREACHABLE_HINT}")
         patiently(lambda: open_stores(broker, backend))
     except ImproperlyConfigured as exc:
         log.critical("%s", exc, extra={"action": "misconfigured"})

@@ -101,3 +101,20 @@ def test_a_worker_that_starts_while_the_database_is_locked_waits_for_it(
             assert result.get(timeout=10) == 2
         finally:
             worker.kill_all()
+
+
+def test_a_node_that_dies_while_its_store_is_away_is_replaced_when_the_store_is_back(
+    folder: Path, jobs: ModuleType, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, away = folder / "place", folder / "away"
+    place.mkdir()
+    monkeypatch.setenv("CELERY_BROKER_URL", f"sqlite:///{place}/tasks.db")
+    worker = start("-c", "1")
+    place.rename(away)
+    try:
+        os.kill(worker.node, signal.SIGKILL)
+        eventually(lambda: "gave up" in worker.output())
+    finally:
+        away.rename(place)
+    assert jobs.add.delay(1, 1).get(timeout=15) == 2
+    assert worker.stop() == 0
