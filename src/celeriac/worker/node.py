@@ -37,7 +37,7 @@ _GATHER_S = 0.004
 """While every child has much to do, outcomes are gathered for so long, to be committed together."""
 _GATHER_DEPTH = 24
 """That much: jobs in flight of the child that has the fewest."""
-_TURNS_MAX = 64
+_STEPS_MAX = 64
 """Bound on the steps of one turn; the rest waits for the next turn, so that children are heard."""
 _WAIT_MAX_S = 5.0
 _OPEN_RETRY_MAX_S = 2.0
@@ -76,7 +76,6 @@ class Node:
         self._exit: int | None = None
         self._stops = 0
         self._moved_at = clock.monotonic()
-        self._busy = False
         self._log_received = log.isEnabledFor(logging.INFO)
         self._mailbox = Mailbox()
         self._link = Link(broker, Committer(broker, backend, trouble), config.queues, selector, clock, trouble)
@@ -98,14 +97,13 @@ class Node:
             self._ear.start()
         try:
             self._carry(start(self._state, ev.Now(self._clock.monotonic(), self._clock.wall())))
-            while self._exit is None:
-                self._turn()
+            self._work()
             self._commit_last()
         finally:
             self._keeper.stop()
             if self._ear is not None:
                 self._ear.stop()
-        return self._finish(self._exit)
+        return self._finish(self._exit or 0)
 
     def _commit_last(self) -> None:
         """What has ended must be recorded, or it would run again: give a broker that is away some time."""
@@ -127,46 +125,47 @@ class Node:
         self._mailbox.close()
         return code
 
-    def _turn(self) -> None:
-        if self._busy:
-            time.sleep(_GATHER_S)
+    def _work(self) -> None:
+        """Turn after turn, until the engine says that it is over."""
         state, link, clock = self._state, self._link, self._clock
-        now = clock.monotonic()
-        ends_at = min(link.due_at, now + _WAIT_MAX_S, state.wake_at or inf)
-        ready = self._selector.select(max(0.0, ends_at - now))
-        self._moved_at = now = clock.monotonic()
-        events = self._gather(ready)
-        if state.wake_at is not None and state.wake_at <= now:
-            for child, seq, at in self._pool.begun():
-                events.append(ev.Started(child, seq, at))
-            events.append(ev.Tick())
-        if self._records:
-            # Before what is settled next: the end of a task must not be overwritten by its beginning.
-            self._write_records()
-        for _ in range(_TURNS_MAX):
-            if events:
-                self._carry(step(state, events, ev.Now(clock.monotonic(), clock.wall())))
-            if self._exit is not None or now < link.due_at:
-                break
-            events = []
-            for news in link.step():
-                if isinstance(news, Arrived):
-                    events.append(self._arrived(news.deliveries))
-                else:
-                    for receipt in news.stale:
-                        self._held.pop(receipt, None)
-                    events.append(ev.Confirmed(news.done, news.stale))
-            if not events:
-                break
-        else:
-            self._carry(step(state, events, ev.Now(clock.monotonic(), clock.wall())))
-        in_flight = [len(child.flights) for child in state.children.values() if child.up]
-        self._busy = bool(in_flight) and min(in_flight) >= _GATHER_DEPTH
+        events: list[ev.Event] = []
+        while True:
+            in_flight = [len(child.flights) for child in state.children.values() if child.up]
+            if in_flight and min(in_flight) >= _GATHER_DEPTH:
+                time.sleep(_GATHER_S)
+            now = clock.monotonic()
+            ends_at = now if events else min(link.due_at, now + _WAIT_MAX_S, state.wake_at or inf)
+            ready = self._selector.select(max(0.0, ends_at - now))
+            self._moved_at = now = clock.monotonic()
+            self._gather(ready, events)
+            if state.wake_at is not None and state.wake_at <= now:
+                for child, seq, at in self._pool.begun():
+                    events.append(ev.Started(child, seq, at))
+                events.append(ev.Tick())
+            if self._records:
+                # Before what is settled next: the end of a task must not be overwritten by its beginning.
+                self._write_records()
+            for _ in range(_STEPS_MAX):
+                if events:
+                    self._carry(step(state, events, ev.Now(clock.monotonic(), clock.wall())))
+                    events = []
+                if self._exit is not None:
+                    return
+                if now < link.due_at:
+                    break
+                for news in link.step():
+                    if isinstance(news, Arrived):
+                        events.append(self._arrived(news.deliveries))
+                    else:
+                        for receipt in news.stale:
+                            self._held.pop(receipt, None)
+                        events.append(ev.Confirmed(news.done, news.stale))
+                if not events:
+                    break
 
     # What happened.
 
-    def _gather(self, ready: Sequence[tuple[selectors.SelectorKey, int]]) -> list[ev.Event]:
-        events: list[ev.Event] = []
+    def _gather(self, ready: Sequence[tuple[selectors.SelectorKey, int]], events: list[ev.Event]) -> None:
         for key, mask in ready:
             kind, child = key.data
             if kind == "child":
@@ -180,7 +179,6 @@ class Node:
                 self._from_mail(events)
             else:
                 self._from_spawner(events)
-        return events
 
     def _from_mail(self, events: list[ev.Event]) -> None:
         for event in self._mailbox.collect():
@@ -258,7 +256,22 @@ class Node:
     def _carry(self, effects: Sequence[fx.Effect]) -> None:
         for effect in effects:
             if isinstance(effect, fx.Run):
-                self._run(effect)
+                frames: list[JobFrame] = []
+                for job in effect.jobs:
+                    delivery, final = job.arrival.delivery, job.conclude
+                    key, attempt = delivery.receipt
+                    frames.append(
+                        JobFrame(
+                            job.seq,
+                            key if isinstance(key, int) and final is None else 0,
+                            delivery.message,
+                            attempt,
+                            delivery.crashes,
+                            delivery.redelivered,
+                            None if final is None else (final.state, final.error, final.args),
+                        )
+                    )
+                self._pool.submit(effect.child, frames)
             elif isinstance(effect, fx.Settle):
                 self._settle(effect)
             elif isinstance(effect, fx.Take):
@@ -283,24 +296,6 @@ class Node:
             log.log(_LEVELS[effect.level], "%s [%s]", effect.text, facts, extra=extra)
         elif isinstance(effect, fx.Exit):
             self._exit = effect.code
-
-    def _run(self, effect: fx.Run) -> None:
-        frames: list[JobFrame] = []
-        for job in effect.jobs:
-            delivery, final = job.arrival.delivery, job.conclude
-            key, attempt = delivery.receipt
-            frames.append(
-                JobFrame(
-                    job.seq,
-                    key if isinstance(key, int) and final is None else 0,
-                    delivery.message,
-                    attempt,
-                    delivery.crashes,
-                    delivery.redelivered,
-                    None if final is None else (final.state, final.error, final.args),
-                )
-            )
-        self._pool.submit(effect.child, frames)
 
     def _settle(self, effect: fx.Settle) -> None:
         settlements: list[Settlement] = []
