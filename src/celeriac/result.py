@@ -53,7 +53,7 @@ class AsyncResult(Generic[R_co]):
 
     TimeoutError = TimeoutError
 
-    __slots__ = ("__weakref__", "_app", "_final", "_ignored", "_name", "id", "parent")
+    __slots__ = ("__weakref__", "_app", "_final", "_ignored", "_name", "_sent", "id", "parent")
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class AsyncResult(Generic[R_co]):
         app: Celeriac | None = None,
         parent: Any = None,
         ignored: bool = False,
+        sent: bool = False,
     ) -> None:
         if not isinstance(id, str) or not id:  # type: ignore[redundant-expr]
             raise ValueError(f"AsyncResult needs the id of a task, not {id!r}")
@@ -70,6 +71,8 @@ class AsyncResult(Generic[R_co]):
         self._app = app
         self._name = task_name
         self._ignored = ignored
+        self._sent = sent
+        """Made by the send itself: the result is not there yet, most likely."""
         self._final: Meta | None = None
         self.parent = parent
 
@@ -131,7 +134,11 @@ class AsyncResult(Generic[R_co]):
         if on_message is not None:
             told = on_message
             tell = lambda record: told(_as_dict(app.decode_result(record)))  # noqa: E731 - most callers want none
-        record = app.watcher.wait(self.id, timeout_s, tell, on_interval, interval_s)
+        record = None if self._sent else app.watcher.read(self.id)
+        if record is None or record.state not in states.READY_STATES:
+            record = app.watcher.wait(self.id, timeout_s, tell, on_interval, interval_s)
+        elif tell is not None:
+            tell(record)
         if record is None:
             shown = f"{self._name}[{self.id}]" if self._name else self.id
             raise TimeoutError(f"no result of {shown} after {timeout_s} s; its state is {self.state}")

@@ -378,7 +378,7 @@ def send_call(
         retries = retries_of(options, retries)
     app.sender.send(message, retries)
     ignored = settled.policy.ignore_result if call.ignore_result is None else call.ignore_result
-    result: AsyncResult[Any] = AsyncResult(call.id, None, call.task, app, None, ignored)
+    result: AsyncResult[Any] = AsyncResult(call.id, None, call.task, app, None, ignored, sent=True)
     if parent is not None and settled.trail and options.get("add_to_parent", True):
         parent.children.append(result)
     return result

@@ -73,7 +73,8 @@ class Watcher:
 
     def read(self, task_id: str) -> Record | None:
         """The record of a task now; None for an unknown or expired one."""
-        return self.backend().read([task_id])[0]
+        backend = self._backend if self._is_open and self._backend is not None else self.backend()
+        return backend.read((task_id,))[0]
 
     def wait(
         self,
@@ -91,12 +92,6 @@ class Watcher:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         step_s = _WAIT_S_MAX if on_interval is None else max(_POLL_S_MIN, interval_s)
         last: Record | None = None
-        # Who waits for many finds most of them there: then no waiting need be set up.
-        record = backend.read((task_id,))[0]
-        if record is not None and record.state in READY_STATES:
-            if on_record is not None:
-                on_record(record)
-            return record
         waiter = backend if isinstance(backend, Waiter) else None
         news_at = time.monotonic()
         while True:
