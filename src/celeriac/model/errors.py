@@ -220,3 +220,9 @@ class WorkerShutdown(SystemExit):
 
 class WorkerTerminate(SystemExit):
     """Ends the worker at once; `code` is its exit code."""
+
+
+# Tracebacks and pickles name them where users import them from.
+for _class in tuple(globals().values()):
+    if isinstance(_class, type) and issubclass(_class, BaseException) and _class.__module__ == __name__:
+        _class.__module__ = "celeriac.exceptions"

@@ -59,7 +59,7 @@ _FOREIGN_NAMES: Mapping[type[BaseException], tuple[str, str]] = {
 
 _OURS: dict[tuple[str, str], type[BaseException]] = {}
 for _value in vars(errors).values():
-    if isinstance(_value, type) and issubclass(_value, BaseException) and _value.__module__ == errors.__name__:
+    if isinstance(_value, type) and issubclass(_value, BaseException) and _value.__module__ == _OWN_MODULE:
         _OURS[_OWN_MODULE, _value.__name__] = _value
         _OURS[errors.__name__, _value.__name__] = _value
 _OURS.update({name: cls for cls, name in _FOREIGN_NAMES.items()})
@@ -74,8 +74,6 @@ def name_of(cls: type[BaseException]) -> tuple[str, str]:
     known = _FOREIGN_NAMES.get(cls)
     if known is not None:
         return known
-    if cls.__module__ == errors.__name__:
-        return _OWN_MODULE, cls.__name__
     return str(cls.__module__), cls.__qualname__
 
 
