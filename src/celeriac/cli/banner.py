@@ -18,9 +18,9 @@ _INDENT = " " * 3
 
 DURABILITY_IN_WORDS: dict[Durability, str] = {
     "none": "nothing outlives this process",
-    "process": "tasks survive kill -9, but the newest not a power cut",
-    "power": "tasks survive kill -9 and a power cut",
-    "replicas": "tasks survive the loss of a machine",
+    "process": "survives kill -9; a power cut may cost the newest tasks",
+    "power": "survives kill -9 and a power cut",
+    "replicas": "survives the loss of a machine",
 }
 
 
@@ -73,7 +73,8 @@ def compose(config: WorkerConfig, facts: BannerFacts, look: Look) -> str:
     lines = ["", f" {title}", ""]
     for row in _rows(config, facts):
         lines += _lines(row, look)
-    return "\n".join([*lines, ""])
+    ready = f"{_INDENT}{look.green('ready')} for tasks; Ctrl-C lets those that run finish, then ends the worker"
+    return "\n".join([*lines, "", ready, ""])
 
 
 def _rows(config: WorkerConfig, facts: BannerFacts) -> Iterable[_Row]:
@@ -81,6 +82,8 @@ def _rows(config: WorkerConfig, facts: BannerFacts) -> Iterable[_Row]:
     yield _Row("broker", mask_url(facts.broker))
     if facts.durability is not None:
         yield _Row("", DURABILITY_IN_WORDS[facts.durability], is_aside=True)
+    if facts.durability == "process":
+        yield _Row("", "(broker_durability='power' keeps those too)", is_aside=True)
     if facts.database:
         yield _Row("database", f"{facts.database} (new)" if facts.database_is_new else facts.database)
     yield _Row("results", _results(facts))

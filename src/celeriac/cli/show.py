@@ -20,6 +20,8 @@ _HOUR_S = 3600
 _DAY_S = 86400
 _ARGUMENTS_MAX = 80
 """So many characters of the arguments are shown; ``--json`` has them all."""
+_NAME_MAX = 60
+"""Longer names of queues are shortened; ``--json`` has them whole."""
 _PIPE_WIDTH = 160
 """Width of tables that go into a pipe or a file, where nobody can widen the window."""
 
@@ -64,7 +66,7 @@ def show_depths(to: Page, depths: Sequence[Depth]) -> None:
     )
     for depth in depths:
         table.add_row(
-            Text(depth.queue),
+            Text(_short(depth.queue)),
             _count(depth.ready),
             _count(depth.delayed),
             _count(depth.claimed),
@@ -73,6 +75,10 @@ def show_depths(to: Page, depths: Sequence[Depth]) -> None:
             Text("paused", style="yellow") if depth.paused else "",
         )
     to.console.print(table)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_MAX else f"{name[: _NAME_MAX - 3]}..."
 
 
 def show_waiting(to: Page, waiting: Sequence[Waiting]) -> None:
@@ -111,7 +117,7 @@ def show_letters(to: Page, letters: Iterable[DeadLetter]) -> None:
         head = Text()
         head.append(message.id, style="bold")
         head.append(f"  {_call(message)}")
-        tail = [message.queue, f"{span(to.now - letter.buried_at)} ago"]
+        tail = [_short(message.queue), f"{span(to.now - letter.buried_at)} ago"]
         if letter.crashes:
             tail.append(f"{letter.crashes} crash{'' if letter.crashes == 1 else 'es'}")
         head.append(f"  {', '.join(tail)}", style="dim")

@@ -191,7 +191,7 @@ def test_solo_starts_itself_anew_when_its_node_gives_up_and_purges_nothing_then(
     waiting = [jobs.add.delay(n, 1) for n in range(5)]
     eventually(lambda: lines(folder / "trace"))
     (folder / "celeriac.db-nodes").unlink()
-    eventually(lambda: worker.output().count(" ready") == 2)
+    eventually(lambda: worker.output().count("ready for tasks") == 2)
     assert [result.get(timeout=15) for result in (first, *waiting)] == [1.0, 1, 2, 3, 4, 5]
     assert worker.process.poll() is None
     assert worker.stop() == 0

@@ -52,6 +52,10 @@ def test_it_says_in_words_what_an_accepted_task_survives():
         assert words in banner(durability=durability)
 
 
+def test_its_last_line_says_that_the_worker_is_ready():
+    assert banner().strip().splitlines()[-1].strip().startswith("ready for tasks")
+
+
 def test_tasks_are_listed_at_info_and_counted_above():
     assert "proj.mail" in banner(config=structs.replace(CONFIG, loglevel="INFO"))
     assert "proj.mail" not in banner()
