@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import timedelta
 from typing import Any
 
-from celeriac.model.errors import CeleriacWarning, ImproperlyConfigured
+from celeriac.model.errors import ImproperlyConfigured, NoEffectWarning
 from celeriac.model.urls import mask_url
 from celeriac.settings_check import check_name, check_value
 from celeriac.settings_table import OLD_NAMES, SETTINGS
@@ -226,7 +226,7 @@ class Settings(MutableMapping[str, Any]):
         silent = self.without_effect()
         if silent:
             lines = "; ".join(f"{name}: {words}" for name, words in sorted(silent.items()))
-            warnings.warn(f"settings without effect here: {lines}", CeleriacWarning, stacklevel=4)
+            warnings.warn(f"settings without effect here: {lines}", NoEffectWarning, stacklevel=4)
 
 
 def _censor(name: str, value: Any) -> Any:

@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from celeriac.core.options import check_options
 from celeriac.core.prepare import SendDefaults
-from celeriac.model.errors import CeleriacWarning
+from celeriac.model.errors import NoEffectWarning
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.ports import Serializer
 from celeriac.task_options import TaskOptions
@@ -82,7 +82,7 @@ def check_task(task: Task[Any, Any]) -> None:
     silent = [name for name in _NOT_YET if own_option(task, name)]
     if silent:
         words = f"task {task.name}: option {silent[0]} has no effect in this version yet"
-        warnings.warn(words, CeleriacWarning, stacklevel=5)
+        warnings.warn(words, NoEffectWarning, stacklevel=5)
 
 
 def error_classes(task: Task[Any, Any], name: str) -> tuple[type[BaseException], ...]:

@@ -351,6 +351,7 @@ def test_report_shows_settings_without_their_secrets(celeriac: Program, folder: 
     assert done.returncode == 0, done.stdout
     assert done.stderr.startswith("Note: settings without effect here: security_key_password")
     assert "hunter2" not in done.stdout
+    assert celeriac("-A", "secretive", "queues", PYTHONWARNINGS="default").stderr.startswith("There is no database")
     for words in ("python:", "result_expires: 77", "durability: process", str(folder / "celeriac.db")):
         assert words in done.stdout
 

@@ -17,7 +17,7 @@ from celeriac import __version__
 from celeriac.cli.failure import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Failure, explain
 from celeriac.cli.invocation import Invocation
 from celeriac.cli.verb import Errand, GlobalsAfterVerb, check_verb
-from celeriac.model.errors import CeleriacError, CeleriacWarning
+from celeriac.model.errors import CeleriacError, CeleriacWarning, NoEffectWarning
 from celeriac.worker.config import RESTARTED
 
 VERBS: dict[str, str] = {
@@ -32,6 +32,9 @@ VERBS: dict[str, str] = {
 
 _HIDDEN = ("worker-child",)
 """Verbs that are not for people."""
+
+_TELL_NO_EFFECT = ("worker", "report")
+"""Verbs that tell which settings change nothing: who looks at queues all day need not read it each time."""
 
 _LATER: dict[str, str] = {
     "amqp": "",
@@ -178,6 +181,9 @@ def program(ctx: click.Context, /, **words: Any) -> None:
         color=color,
         app=handed_in,
     )
+    if ctx.invoked_subcommand not in _TELL_NO_EFFECT:
+        # Undone by `_notices`.
+        warnings.simplefilter("ignore", NoEffectWarning)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
@@ -264,11 +270,9 @@ def _notices() -> Iterator[None]:
         else:
             usual(message, category, filename, lineno, file, line)
 
-    warnings.showwarning = show
-    try:
+    with warnings.catch_warnings():
+        warnings.showwarning = show
         yield
-    finally:
-        warnings.showwarning = usual
 
 
 def _leave_the_pipe() -> None:

@@ -25,6 +25,10 @@ class AlwaysEagerIgnored(CeleriacWarning):
     """`send_task` does not run eagerly: it has no code to run."""
 
 
+class NoEffectWarning(CeleriacWarning):
+    """A setting or option is known and accepted, and changes nothing here. The message says what is in its place."""
+
+
 class ImproperlyConfigured(CeleriacError):
     """A setting, address or option is wrong. The message names it and the fix."""
 
