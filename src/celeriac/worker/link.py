@@ -20,6 +20,10 @@ _RETRY_FIRST_S = 0.05
 _RETRY_MAX_S = 1.0
 _LOOK_S = 0.05
 """How often a hungry node looks for messages whose senders could not ring."""
+_NO_BELL = (
+    f"there is no doorbell, so new tasks are looked for each {_LOOK_S * 1000:.0f} ms: a bell takes an open file per queue "
+    "(see ulimit -Hn), and a private directory below $XDG_RUNTIME_DIR or /tmp"
+)
 
 
 AWAY = (OperationalError, ImproperlyConfigured)
@@ -127,6 +131,8 @@ class Link:
         self._told = ""
         self._bell: int | None = None
         self._listening = False
+        self._deaf = False
+        """That no bell is to be had was said."""
         self.due_at = inf
         """Monotonic time of the next thing to do here: `step` has nothing to do before."""
 
@@ -233,6 +239,9 @@ class Link:
             self._bell = self._broker.listen(self._queues)
             if self._bell is not None:
                 self._selector.register(self._bell, selectors.EVENT_READ, ("bell", 0))
+            elif not self._deaf:
+                self._deaf = True
+                self._trouble("no_bell", _NO_BELL, queues=len(self._queues))
             return
         if self._bell is not None:
             self._selector.unregister(self._bell)

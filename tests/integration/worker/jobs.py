@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
@@ -305,3 +306,6 @@ def wall() -> float:
 
 if os.environ.get("JOBS_IMPORT_S"):
     time.sleep(float(os.environ["JOBS_IMPORT_S"]))
+
+if os.environ.get("JOBS_FILES_MAX"):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(os.environ["JOBS_FILES_MAX"]),) * 2)

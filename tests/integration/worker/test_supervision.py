@@ -118,3 +118,26 @@ def test_a_node_that_dies_while_its_store_is_away_is_replaced_when_the_store_is_
         away.rename(place)
     assert jobs.add.delay(1, 1).get(timeout=15) == 2
     assert worker.stop() == 0
+
+
+def test_a_worker_that_can_hang_no_bells_says_so_once_and_polls(jobs: ModuleType, start: Start) -> None:
+    queues = ",".join(["celery", *(f"queue-{number}" for number in range(120))])
+    worker = start("-c", "1", "-Q", queues, environment={"JOBS_FILES_MAX": "90"})
+    assert [jobs.add.delay(number, 1).get(timeout=10) for number in range(5)] == [1, 2, 3, 4, 5]
+    assert worker.output().count("there is no doorbell") == 1
+    assert worker.stop() == 0
+
+
+def test_a_child_that_the_system_refuses_is_started_when_it_no_longer_does(jobs: ModuleType, start: Start) -> None:
+    worker = start("-c", "1")
+    assert jobs.add.delay(1, 1).get(timeout=10) == 2
+    main = worker.process.pid
+    limits = resource.prlimit(main, resource.RLIMIT_NOFILE)
+    taken = max(int(path.name) for path in Path(f"/proc/{main}/fd").iterdir()) + 1
+    resource.prlimit(main, resource.RLIMIT_NOFILE, (taken + 1, limits[1]))
+    os.kill(worker.children[0], signal.SIGKILL)
+    eventually(lambda: "cannot start a child" in worker.output())
+    assert "RLIMIT_NOFILE" in worker.output()
+    resource.prlimit(main, resource.RLIMIT_NOFILE, limits)
+    assert jobs.add.delay(2, 2).get(timeout=15) == 4
+    assert worker.stop() == 0
