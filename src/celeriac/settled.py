@@ -130,7 +130,7 @@ def _settle(app: Celeriac, name: str, task: Task[Any, Any] | None) -> Settled:
     return Settled(
         version=app.version(),
         send=send,
-        policy=TaskPolicy(name) if task is None else _policy(task, app),
+        policy=TaskPolicy(name) if task is None else task.policy,
         retries=_settle_retries(app),
         serializer=serializer_named(send.options["serializer"]),
         always_eager=task is not None and bool(app.conf["task_always_eager"]),
@@ -183,7 +183,8 @@ def retries_of(options: Mapping[str, Any], settled: PublishRetries) -> PublishRe
     return settled if policy is None else publish_retries(policy, settled.patience_s)
 
 
-def _policy(task: Task[Any, Any], app: Celeriac) -> TaskPolicy:
+def policy_of(task: Task[Any, Any], app: Celeriac) -> TaskPolicy:
+    """What a worker decides by, as task and settings have it."""
     conf = app.conf
 
     def choose(name: str, setting: str) -> Any:

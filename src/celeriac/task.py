@@ -24,7 +24,16 @@ from celeriac.model.policy import TaskPolicy
 from celeriac.model.shield import shield
 from celeriac.repeating import collect_retry, raise_original
 from celeriac.result import AsyncResult, EagerResult
-from celeriac.settled import FROM_SETTINGS, Settled, check_task, error_classes, missing_attribute, retries_of, settle
+from celeriac.settled import (
+    FROM_SETTINGS,
+    Settled,
+    check_task,
+    error_classes,
+    missing_attribute,
+    policy_of,
+    retries_of,
+    settle,
+)
 from celeriac.task_options import HOOKS, TaskOptions
 from celeriac.wire.protocol2 import encode_call
 
@@ -58,6 +67,7 @@ class Task(TaskOptions, Generic[P, R]):
         """Belong to `app`; the app calls it. Raises TypeError or ValueError for an option that is wrong."""
         self.app = app
         self._settled: Settled | None = None
+        self._policy: tuple[int, TaskPolicy] | None = None
         check_task(self)
         self._calls_itself = type(self).__call__ is not Task.__call__
         self._body: Callable[..., Any] = self.__call__ if self._calls_itself else self.run
@@ -91,11 +101,13 @@ class Task(TaskOptions, Generic[P, R]):
 
     @property
     def policy(self) -> TaskPolicy:
-        """What a worker decides by."""
-        settled, app = self._settled, self.app
-        if settled is None or settled.version != app.conf.version + app.sender.generation:
-            settled = self.settled()
-        return settled.policy
+        """What a worker decides by. It does not settle how the task is sent: a child that only runs tasks needs
+        neither broker nor backend, nor their modules."""
+        known, version = self._policy, self.app.conf.version
+        if known is None or known[0] != version:
+            known = (version, policy_of(self, self.app))
+            object.__setattr__(self, "_policy", known)
+        return known[1]
 
     # calling
 
@@ -332,6 +344,7 @@ class Task(TaskOptions, Generic[P, R]):
         object.__setattr__(self, name, value)
         if name in TASK_OPTIONS:
             object.__setattr__(self, "_settled", None)
+            object.__setattr__(self, "_policy", None)
         elif name in HOOKS:
             self._find_hooks()
 
