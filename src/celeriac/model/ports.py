@@ -12,9 +12,9 @@ likewise with `Backend...`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from celeriac.model.facts import BackendFacts, BrokerFacts
+from celeriac.model.facts import BackendFacts, BrokerFacts, PoolFacts
 from celeriac.model.message import (
     Claim,
     DeadLetter,
@@ -270,6 +270,49 @@ class KvAtomic(Kv, Protocol):
     def incr(self, key: str, by: int, ttl_s: float | None) -> int: ...
 
     def compare_and_set(self, key: str, old: bytes | None, new: bytes, ttl_s: float | None) -> bool: ...
+
+
+class Pool(Protocol):
+    """What runs tasks: children with slots. It never sees a broker; its methods are called on the node's thread and
+    never block.
+
+    What children tell comes over descriptors that the pool registers with the node's selector.
+    """
+
+    facts: PoolFacts
+
+    def start(self, child: int) -> None:
+        """Ask for a child; it says hello when it has imported everything, however long that takes."""
+        ...
+
+    def submit(self, child: int, jobs: Sequence[Any]) -> bool:
+        """Hand encoded jobs to a child, which runs them in order; False if it is gone."""
+        ...
+
+    def recall(self, child: int, seqs: Sequence[int]) -> None:
+        """Ask for jobs that have not begun; the child answers with those it gives back, unless it dies first."""
+        ...
+
+    def retire(self, child: int) -> None:
+        """Ask a child to end when its present job is done."""
+        ...
+
+    def interrupt(self, child: int, seq: int, how: Literal["soft", "hard", "terminate"], signal_name: str) -> None:
+        """Break into one running job: `soft` by SoftTimeLimitExceeded in its body, the others to end it. A job that
+        has ended meanwhile is left alone, and so is the one after it."""
+        ...
+
+    def kill(self, child: int) -> None:
+        """End a child at once, whatever it is at."""
+        ...
+
+    def begun(self) -> Sequence[tuple[int, int, float]]:
+        """(child, job, monotonic start) of each job seen inside its body and not told before."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all children; they end when they see it."""
+        ...
 
 
 class Serializer(Protocol):

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from celeriac.model.errors import DecodeError
 from celeriac.model.facts import PoolFacts
+from celeriac.model.ports import Pool
 from celeriac.model.process_signals import signal_number
 from celeriac.pools.host import SOFT_SIGNAL
 from celeriac.pools.marks import Marks
@@ -53,7 +54,7 @@ class _Line:
         """Somebody else wrote to the socket: nothing more can be read from it."""
 
 
-class HostedPool:
+class HostedPool(Pool):
     """Children of one slot each, started through a `Spawner`.
 
     :param selector: the node's; sockets of children are registered with ``data=("child", number)``
