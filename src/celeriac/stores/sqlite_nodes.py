@@ -136,13 +136,16 @@ class Holder:
         return self._marks_fd
 
     def is_joined(self) -> bool:
-        """False if the file in which we hold a lock is no longer the one that others look at."""
+        """False if others look at another file than the one in which we hold a lock.
+
+        While there is none they cannot look: it comes back with its directory, or whoever looks next makes a new one.
+        """
         if self._lock_fd < 0:
             return True
         try:
             found, held = Path(f"{self._path}-nodes").stat(), os.fstat(self._lock_fd)
         except OSError:
-            return False
+            return True
         return (found.st_ino, found.st_dev) == (held.st_ino, held.st_dev)
 
     @staticmethod
