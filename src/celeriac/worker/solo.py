@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -45,19 +46,33 @@ _MARKS_BYTES = 65536
 _WAIT_S = 0.5
 _RESTART_PAUSE_S = 1.0
 """Keeps a node that fails at its start from filling the log."""
+_LEAVE_S = 0.5
+"""For the main thread to leave an idle host loop when the node has ended."""
 _RESTART_S = 7.0
 """After a task did not end when told to: time for the node to store its failure before the process restarts."""
 
 
 class SoloSpawner:
-    """Hands the one child's sockets to the main thread of this same process."""
+    """Hands the one child's sockets to the main thread of this same process.
 
-    def __init__(self) -> None:
+    A host loop of the main thread stands for the child. It cannot be killed: one that is to end is left behind, and the
+    node goes on, or ends the process.
+    """
+
+    def __init__(self, marks: Marks) -> None:
+        self._marks = marks
         self._mail = Mailbox()
         self._main_thread = threading.get_ident()
-        self._pair: tuple[socket.socket, socket.socket] | None = None
+        self._lock = threading.Lock()
+        self._offer: tuple[socket.socket, socket.socket] | None = None
+        self._line: socket.socket | None = None
+        """The data socket of the host loop."""
+        self._back = threading.Event()
+        """Clear while the main thread is in a host loop that was left behind."""
+        self._back.set()
         self._stuck = False
-        self._told = False
+        self._told = 0
+        """The job that was broken into."""
         self.error: BaseException = SoftTimeLimitExceeded()
 
     def fileno(self) -> int:
@@ -78,36 +93,77 @@ class SoloSpawner:
             return
         data_ours, data_theirs = socket.socketpair()
         control_ours, control_theirs = socket.socketpair()
-        self._told = False
         self._mail.post(Spawned(child, os.getpid(), data_ours, control_ours))
-        self._pair = (data_theirs, control_theirs)
+        self._offer = (data_theirs, control_theirs)
 
     def kill(self, child: int, signum: int) -> None:
-        """Break into the body on the main thread; at the second time give it up."""
+        """Break into the body on the main thread."""
         if signum == SOFT_SIGNAL:
             self.error = SoftTimeLimitExceeded()
-        elif self._told:
-            log.critical("a task does not end; this process starts anew", extra={"action": "solo_stuck"})
-            self._stuck = True
-            self._mail.post(Exited(child, os.getpid(), "did not end in time"))
-            return
         else:
-            self._told = True
+            self._told, _ = self._marks.running(child)
             self.error = TimeLimitExceeded() if signum == signal.SIGKILL else Terminated(signum)
         signal.pthread_kill(self._main_thread, SOFT_SIGNAL)
 
+    def end(self, child: int) -> None:
+        """Be done with the host loop, whatever it is at."""
+        with self._lock:
+            offer, self._offer = self._offer, None
+            if offer is not None:
+                for sock in offer:
+                    sock.close()
+            elif self._line is not None:
+                self._back.clear()
+                # If it is idle it ends now, else when its task does.
+                with suppress(OSError):
+                    self._line.shutdown(socket.SHUT_RD)
+        running, _ = self._marks.running(child)
+        if running and running == self._told:
+            log.critical("a task does not end; this process starts anew", extra={"action": "solo_stuck"})
+            self._stuck = True
+        self._mail.post(Exited(child, os.getpid(), "did not end in time"))
+
     def take_pair(self) -> tuple[socket.socket, socket.socket] | None:
         """The sockets of the child to be, once."""
-        pair, self._pair = self._pair, None
-        return pair
+        with self._lock:
+            pair, self._offer = self._offer, None
+            if pair is not None:
+                self._line = pair[0]
+            return pair
 
     def left(self, child: int, status: str) -> None:
         """The main thread has left its host loop; `status` says why, for people."""
-        self._mail.post(Exited(child, os.getpid(), status))
+        with self._lock:
+            self._line = None
+            if self._back.is_set():
+                self._mail.post(Exited(child, os.getpid(), status))
+            self._back.set()
+
+    def is_left_behind(self) -> bool:
+        """True if this host loop was given up: nobody hears what becomes of its task."""
+        return not self._back.is_set()
+
+    def is_back(self, wait_s: float) -> bool:
+        """False if the main thread is still in a host loop that was given up."""
+        return self._back.wait(wait_s)
 
     def signalled(self, name: str) -> None:
         """A shutdown signal arrived."""
         self._mail.post(Signalled(name))
+
+
+class _SoloPool(HostedPool):
+    """Ends its child by leaving it behind, where others kill a process."""
+
+    def __init__(self, spawner: SoloSpawner, marks: Marks) -> None:
+        super().__init__(spawner, marks, selectors.DefaultSelector(), SOLO_FACTS)
+        self._solo = spawner
+
+    def kill(self, child: int) -> None:
+        """End a child at once; `Gone` follows."""
+        place = self._places.get(child)
+        if place is not None:
+            self._solo.end(place)
 
 
 def restart_process() -> NoReturn:
@@ -132,15 +188,29 @@ def run_solo(home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) ->
         log.critical("%s", exc, extra={"action": "misconfigured"})
         return 1
     patiently(lambda: revive_known(broker, tasks))
-    spawner = SoloSpawner()
     marks = patiently(lambda: _make_marks(broker))
-    pool = HostedPool(spawner, marks, selectors.DefaultSelector(), SOLO_FACTS)
+    spawner = SoloSpawner(marks)
+    pool = _SoloPool(spawner, marks)
     policies = {name: task.policy for name, task in tasks.items()}
     node = Node(config, broker, backend, policies, pool, clock)
     # Nobody would start this process again, as a main process does with its node.
     node.set_give_up(restart_process)
     codes: list[int] = []
-    thread = threading.Thread(target=lambda: codes.append(_run_node(node)), name="node", daemon=True)
+
+    def close() -> None:
+        broker.close()
+        if backend is not None:
+            backend.close()
+
+    def be_node() -> None:
+        codes.append(_run_node(node))
+        if not spawner.is_back(_LEAVE_S):
+            # What the task does is handed back, and must not go on.
+            close()
+            os._exit(codes[0])
+
+    thread = threading.Thread(target=be_node, name="node", daemon=True)
+    signal.signal(SOFT_SIGNAL, signal.SIG_IGN)
     for signum in STOP_SIGNALS:
         signal.signal(signum, lambda number, _frame: spawner.signalled(signal.Signals(number).name))
     thread.start()
@@ -155,9 +225,7 @@ def run_solo(home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) ->
                 _host(pair, marks, tasks, config, env, spawner)
     finally:
         ignore_stops()
-        broker.close()
-        if backend is not None:
-            backend.close()
+        close()
     return codes[0] if codes else 1
 
 
@@ -204,7 +272,8 @@ def _host(
     except BaseException as exc:
         # What ends a process elsewhere; here it would end the whole worker, without a word.
         status = _as_exit_status(exc)
-        log.critical("the body of a task ended with: %s", status, exc_info=True, extra={"action": "solo_body_ended"})
+        if not spawner.is_left_behind():
+            log.critical("a task ended with: %s", status, exc_info=True, extra={"action": "solo_task_ended"})
     finally:
         # A late limit of the job that is over.
         signal.signal(SOFT_SIGNAL, signal.SIG_IGN)

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 
-from celeriac.exceptions import MaxRetriesExceededError, TaskRevokedError, WorkerLostError
+from celeriac.exceptions import MaxRetriesExceededError, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 
 from .conftest import Worker, eventually, lines
 
@@ -209,3 +209,29 @@ def test_a_task_that_kills_a_solo_worker_is_a_dead_letter_after_three_workers(
     with pytest.raises(WorkerLostError):
         result.get(timeout=10)
     assert len(lines(folder / "trace")) == 3
+
+
+def test_solo_ends_task_after_task_at_their_hard_limits(jobs: ModuleType, start: Start) -> None:
+    worker = start("-P", "solo")
+    for _ in range(2):
+        with pytest.raises(TimeLimitExceeded):
+            jobs.hard_limited.delay(60).get(timeout=10)
+    assert jobs.pid.delay().get(timeout=10) == worker.process.pid
+    assert worker.output().count("ready for tasks") == 1
+    assert worker.stop() == 0
+
+
+def test_solo_hands_back_what_outlasts_the_grace_period(jobs: ModuleType, start: Start, folder: Path) -> None:
+    worker = start("-P", "solo", "--grace", "0.3")
+    result = jobs.sleep.delay(1.5, "trace")
+    eventually(lambda: lines(folder / "trace"))
+    assert worker.stop() == 0
+    assert lines(folder / "trace") == ["begin"]
+    start("-P", "solo")
+    assert result.get(timeout=10) == 1.5
+    assert lines(folder / "trace") == ["begin", "begin", "end"]
+
+
+def test_solo_may_be_stopped_at_any_moment_of_its_start(start: Start) -> None:
+    for _ in range(3):
+        assert start("-P", "solo").stop() == 0
