@@ -25,6 +25,8 @@ _PAUSE_AFTER_CRASH_S = {2: 1.0}
 _WORD_LIFE_S = 60.0
 _SWEEP_IN_TAKE_EACH_S = 0.5
 _RENEW_WITHIN_S = 0.4
+# So often in a row is "another process sweeps" believed; a sweep takes milliseconds.
+_REFUSED_MAX = 3
 # Leftover sockets and bells of dead processes are looked for this often.
 _TIDY_EACH_S = 60.0
 # A cancellation has run out, and covers no message that is still here: all that are here are younger.
@@ -38,6 +40,8 @@ class Sweeper:
         self._store = store
         self._dead_expires_s = dead_expires_s
         self._tidied_at = self._swept_at = 0.0
+        self._refused = 0
+        """How often in a row another process was sweeping."""
         self._suspects: dict[int, float] = {}
         """Holders whose lease is over, and since when we know."""
 
@@ -46,8 +50,14 @@ class Sweeper:
         self._swept_at = time.monotonic()
         fd = open_nodes(self._store.path)
         try:
-            if not lock_sweeper(fd):
-                return 0
+            if lock_sweeper(fd):
+                self._refused = 0
+            else:
+                # The lock spares work, it guards nothing: when it is never free, who has it must have been stopped amid
+                # its sweep, and is itself one of those to look after.
+                self._refused += 1
+                if self._refused < _REFUSED_MAX:
+                    return 0
             back, queues = self._take_back(fd)
             for queue in queues:
                 self._store.bells.ring(bell_of(queue))
