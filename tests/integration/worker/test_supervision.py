@@ -81,7 +81,7 @@ def test_a_node_may_open_what_the_hard_limit_allows_and_tasks_keep_the_soft_one(
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert resource.prlimit(worker.node, resource.RLIMIT_NOFILE) == (hard, hard)
-    assert resource.prlimit(worker.children[0], resource.RLIMIT_NOFILE) == (500, hard)
+    assert resource.prlimit(eventually(lambda: worker.children)[0], resource.RLIMIT_NOFILE) == (500, hard)
     assert jobs.add.delay(1, 1).get(timeout=10) == 2
 
 
