@@ -17,7 +17,6 @@ from typing import Any
 from celeriac.core.engine import effects as fx
 from celeriac.core.engine import events as ev
 from celeriac.core.engine.step import new_state, start, step
-from celeriac.model.errors import OperationalError
 from celeriac.model.message import Delivery, Receipt, Record, Settlement
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.ports import Backend, BrokerAdmin, Bus, Clock, Nodes
@@ -326,26 +325,6 @@ class Node:
 def trouble(action: str, text: str, **fields: Any) -> None:
     """Log what went wrong with a server."""
     log.warning("%s", text, extra={"action": action, "data": fields})
-
-
-def open_patiently(broker: Any, backend: Backend | None, clock: Clock, *, deadline_s: float | None) -> None:
-    """Open both, trying again while a server is away. Raises OperationalError after `deadline_s`, and at once what
-    only a person can mend."""
-    started = clock.monotonic()
-    pause_s = 0.1
-    while True:
-        try:
-            broker.open()
-            if backend is not None:
-                backend.open()
-        except OperationalError as exc:
-            if deadline_s is not None and clock.monotonic() - started > deadline_s:
-                raise
-            trouble("broker_away", f"cannot connect, trying again: {exc}")
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, _OPEN_RETRY_MAX_S)
-        else:
-            return
 
 
 def marks_descriptor(broker: Any, size: int) -> tuple[int, int] | None:

@@ -27,12 +27,12 @@ def test_a_stop_is_not_slept_through_between_two_nodes(start: Start) -> None:
     def deaths() -> int:
         return worker.output().count("died: signal 9")
 
-    while (seen := deaths()) < 5:  # pauses of 0.1, 0.2, 0.4, 0.8 and 1.6 s
+    while (seen := deaths()) < 6:  # pauses of 0.1, 0.2, 0.4, 0.8, 1.6 and 3.2 s
         os.kill(eventually(lambda: worker.node), signal.SIGKILL)
         eventually(lambda: deaths() == seen + 1)
     told_at = time.monotonic()
     assert worker.stop() == 0
-    assert time.monotonic() - told_at < 1.4
+    assert time.monotonic() - told_at < 2.5, "the pause was slept through"
 
 
 def test_a_worker_whose_node_cannot_connect_ends_when_told_to_however_often(folder: Path, jobs: ModuleType) -> None:
