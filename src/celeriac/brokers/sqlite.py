@@ -164,6 +164,8 @@ class SqliteBroker:
     def revive(self, ids: Sequence[str] = (), *, parked_tasks: Sequence[str] = ()) -> int:
         """Put dead letters back with crashes and failure forgotten; return how many."""
         self._check_open()
+        if not ids and not self._store.main.read(sqlite_admin.anything_parked):
+            return 0
         queues = self._store.main.write(lambda conn: sqlite_admin.revive(conn, ids, parked_tasks))
         for queue in set(queues):
             self.ring(queue)

@@ -122,6 +122,11 @@ def revive(conn: sqlite3.Connection, ids: Iterable[str], parked_tasks: Iterable[
     return queues
 
 
+def anything_parked(conn: sqlite3.Connection) -> bool:
+    """Whether a message waits for code that knows its task."""
+    return conn.execute("select 1 from dead where parked limit 1").fetchone() is not None
+
+
 def _dead_rows(conn: sqlite3.Connection, where: str, value: str) -> list[tuple[int, int, int, int, str]]:
     rows: list[tuple[int, int, int, int, str]] = conn.execute(
         f"select key, queue, rank, attempt, task_id from dead where {where}",  # noqa: S608 - our own text

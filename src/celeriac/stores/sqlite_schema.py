@@ -28,6 +28,7 @@ create table dead(key integer primary key, attempt int not null, crashes int not
                   task_id text not null, task text not null);
 create index dead_by_id on dead(task_id);
 create index dead_by_time on dead(buried_at);
+create index parked_by_task on dead(task) where parked;
 create table cancel(id text primary key, until_at real not null, keep_s real not null, upto int not null) without rowid;
 create table result(id text primary key, state text not null, payload blob not null, content_type text not null,
                     expires_at int) without rowid;

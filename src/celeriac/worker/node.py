@@ -81,6 +81,7 @@ class Node:
         self._keeper = Keeper(
             broker, config.lease_s, lambda: list(self._held), lambda: self._moved_at, self._mailbox, clock, trouble
         )
+        self._keeper.unpark = lambda: revive_known(broker, tasks)
         self._ear = Ear(broker, self._mailbox, trouble) if isinstance(broker, Bus) else None
 
     def set_give_up(self, give_up: Callable[[], object]) -> None:
@@ -338,7 +339,7 @@ def marks_descriptor(broker: Any, size: int) -> tuple[int, int] | None:
 
 
 def revive_known(broker: Any, tasks: Collection[str]) -> None:
-    """Messages that were parked because nobody knew their task: now somebody may."""
+    """Messages that were parked because nobody knew their task: now somebody may. Raises OperationalError."""
     if not isinstance(broker, BrokerAdmin):
         return
     revived = broker.revive(parked_tasks=tuple(tasks))

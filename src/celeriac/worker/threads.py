@@ -115,6 +115,8 @@ class Keeper(threading.Thread):
         self._trouble = _Once(trouble)
         self._stopping = threading.Event()
         self._is_node = isinstance(broker, Nodes)
+        self.unpark: Callable[[], object] = lambda: None
+        """Puts back what was parked by a worker that did not know its task, if this one does."""
         self.give_up: Callable[[], object] = lambda: os._exit(EXIT_GIVEN_UP)
         """Ends the node at once, so that another takes over; a worker of one process puts its own way here."""
 
@@ -164,6 +166,7 @@ class Keeper(threading.Thread):
     def _sweep(self) -> None:
         try:
             self._broker.sweep()
+            self.unpark()
         except (*AWAY, OSError) as exc:
             self._trouble("sweep_failed", f"could not look after dead workers, trying again: {exc}")
         else:

@@ -214,6 +214,24 @@ def test_an_unknown_task_waits_for_the_code_that_knows_it(jobs: ModuleType, star
     assert result.get(timeout=10) == 2
 
 
+def test_a_running_worker_takes_what_an_older_one_has_parked(jobs: ModuleType, start: Start, folder: Path) -> None:
+    """A deployment under way: the new code runs already when an old worker gets the new task's message."""
+    (folder / "more.py").write_text(
+        "from jobs import app\n\n\n@app.task(name='jobs.later')\ndef later(n):\n    return n + 1\n"
+    )
+    start("-c", "1", "-I", "more")
+    jobs.sleep.delay(4, "trace")
+    eventually(lambda: lines(folder / "trace"))
+    old = start("-c", "1")
+    result = jobs.app.send_task("jobs.later", (1,))
+    broker = jobs.app.make_broker()
+    broker.open()
+    eventually(lambda: broker.depth(["celery"])[0].parked == 1 or "No task of this name" in old.output())
+    assert old.stop() == 0
+    assert result.get(timeout=10) == 2
+    broker.close()
+
+
 def test_a_module_that_fails_to_import_is_told_and_ends_the_worker(folder: Path) -> None:
     (folder / "jobs.py").write_text("import there_is_no_such_module\n")
     worker = Worker(folder, "-c", "1")
