@@ -729,7 +729,7 @@ class SleepsThrough(Bus):
 # ---------------------------------------------------------------- deaths of processes: on SQLite, which is shared
 
 
-@caught_by("test_the_death_of_a_known_holder_is_seen_at_once_and_counts_only_what_ran")
+@caught_by("test_each_death_of_a_running_holder_counts_one_crash")
 class SweepsNothing(SqliteBroker):
     def sweep(self):
         return 0
