@@ -58,7 +58,9 @@ def stopping_finishes_what_fits(stage: Stage, *, grace_s: float, rounds: int) ->
         worker = stage.start("-c", "2", "--grace", str(grace_s))
         eventually(lambda count=number: len(noted(stage.folder / "long")) == count + 1)
         with jobs.app.batch():
-            mine = [jobs.trace.delay(grace_s / 4, f"short-{number}").id for _ in range(8)]
+            # Before what earlier rounds have left over.
+            call = {"args": (grace_s / 4, f"short-{number}"), "priority": min(number, 9)}
+            mine = [jobs.trace.apply_async(**call).id for _ in range(8)]
         short += mine
         eventually(lambda name=f"short-{number}": noted(stage.folder / name))
         asked_at = time.monotonic()
@@ -77,6 +79,6 @@ def stopping_finishes_what_fits(stage: Stage, *, grace_s: float, rounds: int) ->
     assert jobs.app.AsyncResult(long.id).state == "PENDING"
     stage.jobs.app.AsyncResult(long.id).revoke()
     stage.start("-c", "2")
-    stage.await_final(short, 20)
+    stage.await_final(short, 20 + len(short) * grace_s / 4)
     runs = {task_id for number in range(rounds) for task_id in stage.runs(f"short-{number}")}
     assert runs == set(short)
