@@ -133,7 +133,7 @@ signatures = st.none() | st.lists(
 )
 calls = st.builds(
     Call,
-    id=any_texts.filter(bool),
+    id=texts.filter(bool),  # half of a surrogate pair is refused: ids are keys of stores
     task=any_texts.filter(bool),
     queue=names,
     args=st.lists(values, max_size=4),
