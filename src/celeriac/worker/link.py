@@ -86,7 +86,8 @@ class Committer:
         stale: list[Receipt] = []
         for settlement in settlements:
             stale.extend(self.commit((settlement,), None).stale)
-        return Settled(tuple(stale), ())
+        deliveries = () if claim is None else self._broker.settle((), claim).deliveries
+        return Settled(tuple(stale), deliveries)
 
     def _without_payload(self, settlement: Settlement, exc: OperationalError) -> Settled:
         """The store refuses this very settlement: keep the message, with the reason, among the dead letters."""
@@ -190,11 +191,13 @@ class Link:
             if not pending and (not limit or rests):
                 self.due_at = self._look_at if limit else inf
                 return []
-            claim = Claim(self._queues, limit) if limit else None
+            # What is committed must be told before anything else can fail: without a claim in the same step, the take
+            # comes with the next one.
+            claims = limit > 0 and (not pending or self._committer.claims)
             if pending:
-                settled = self._committer.commit(pending, claim if self._committer.claims else None)
+                settled = self._committer.commit(pending, Claim(self._queues, limit) if claims else None)
                 deliveries, stale = settled.deliveries, settled.stale
-            if claim is not None and not (pending and self._committer.claims):
+            else:
                 deliveries = self._broker.take(self._queues, limit, 0.0)
         except AWAY as exc:
             self._back_off(now, exc)
@@ -209,7 +212,7 @@ class Link:
             self._confirm = set()
         if pending:
             self._pending = []
-        if len(deliveries) < limit:
+        if claims and len(deliveries) < limit:
             # Nothing more is there: wait for a ring. What was published before the bell hung is looked for once.
             self._looked = self._listening
             if not self._listening:
