@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from celeriac.core.prepare import SendDefaults
 from celeriac.model.errors import NoEffectWarning
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.ports import Serializer
+from celeriac.pool_options import check_task_pool
 from celeriac.task_options import TaskOptions
 from celeriac.wire.serializers import serializer_named
 from celeriac.worker.sender import NO_RETRIES, PublishRetries, publish_retries
@@ -77,6 +79,8 @@ def check_task(task: Task[Any, Any]) -> None:
     """Check the call options a task has as attributes. Raises TypeError or ValueError, with the task's name."""
     try:
         check_options({name: own_option(task, name) for name in _TASK_CALL_OPTIONS})
+        if task.pool is not None:
+            check_task_pool(task.pool)
     except (TypeError, ValueError) as exc:
         raise type(exc)(f"task {task.name}: {exc}") from None
     silent = [name for name in _NOT_YET if own_option(task, name)]
@@ -208,4 +212,5 @@ def policy_of(task: Task[Any, Any], app: Celeriac) -> TaskPolicy:
         track_started=choose("track_started", "task_track_started"),
         store_errors_even_if_ignored=bool(choose("store_errors_even_if_ignored", "task_store_errors_even_if_ignored")),
         expires_s=float(expires) if isinstance(expires, (int, float)) else None,
+        pool=task.pool or ("asyncio" if inspect.iscoroutinefunction(task.run) else None),
     )

@@ -38,6 +38,9 @@ class TaskOptions:
     soft_time_limit: float | None = None
     expires: float | None = None
     queue: str | None = None
+    pool: str | None = None
+    """Where it runs in a worker: "prefork", "threads" or "asyncio". None: a coroutine function in the asyncio pool, any
+    other in the worker's default pool. A worker without that pool runs it in its default one."""
 
     serializer: str
     compression: str | None

@@ -11,11 +11,9 @@ from celeriac.core.route import Router
 from celeriac.model.errors import ImproperlyConfigured
 from celeriac.model.policy import EnginePolicy
 from celeriac.model.run import ResultPolicy
+from celeriac.pool_options import ChosenPools
 from celeriac.settings import Settings
 from celeriac.worker.config import WorkerConfig
-
-_POOLS = ("prefork", "solo")
-_SOLO_NAMES = frozenset({"solo", "celery.concurrency.solo:TaskPool"})
 
 
 def worker_config(
@@ -27,6 +25,7 @@ def worker_config(
     exclude_queues: Iterable[str] | str | None = None,
     concurrency: int | None = None,
     pool: str | None = None,
+    async_slots: int | None = None,
     prefetch_multiplier: int | None = None,
     time_limit: float | None = None,
     soft_time_limit: float | None = None,
@@ -41,15 +40,9 @@ def worker_config(
 ) -> WorkerConfig:
     """Each option given wins over its setting; None means "not given". `others` are fields of WorkerConfig.
     Raises ImproperlyConfigured naming an option that is wrong."""
-    chosen_pool = pool or conf["worker_pool"]
-    if chosen_pool not in _POOLS:
-        raise ImproperlyConfigured(f"worker_pool {chosen_pool!r}: this version has {' and '.join(_POOLS)}")
-    count = _first(concurrency, conf["worker_concurrency"], os.cpu_count() or 1)
-    if count < 1:
-        raise ImproperlyConfigured(f"worker_concurrency {count}: at least 1 slot is needed")
+    chosen = ChosenPools(conf, pool, concurrency, async_slots)
     policy = EnginePolicy(
-        children=1 if chosen_pool == "solo" else count,
-        pool_kills=chosen_pool == "prefork",
+        pools=chosen.pools,
         time_limit_s=_first(time_limit, conf.seconds("task_time_limit")),
         soft_time_limit_s=_first(soft_time_limit, conf.seconds("task_soft_time_limit")),
         prefetch_multiplier=_first(prefetch_multiplier, conf["worker_prefetch_multiplier"]),
@@ -61,7 +54,9 @@ def worker_config(
         "queues": _queues(router, queues, exclude_queues),
         "policy": policy,
         "results": result_policy(conf),
-        "pool": chosen_pool,
+        "adds_pools": chosen.adds,
+        "added_threads": chosen.slots,
+        "added_async_slots": chosen.async_slots,
         "start": start or conf["worker_start"],
         "workdir": os.getcwd(),  # noqa: PTH109 - text, for children that chdir back
         "lease_s": conf.seconds("worker_lease_s") or 6.0,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from celeriac.model.facts import Durability
+from celeriac.model.policy import PoolPolicy
 from celeriac.model.urls import mask_url, parse_url
 from celeriac.worker.config import WorkerConfig
 
@@ -87,7 +88,7 @@ def _rows(config: WorkerConfig, facts: BannerFacts) -> Iterable[_Row]:
     if facts.database:
         yield _Row("database", f"{facts.database} (new)" if facts.database_is_new else facts.database)
     yield _Row("results", _results(facts))
-    yield _Row("concurrency", f"{config.policy.children * config.policy.slots_per_child} ({config.pool})")
+    yield _Row("concurrency", _concurrency(config.policy.pools))
     yield _Row("queues", ", ".join(config.queues))
     if facts.purged is not None:
         yield _Row("purged", f"{facts.purged:,} message{'' if facts.purged == 1 else 's'}")
@@ -103,6 +104,14 @@ def _lines(row: _Row, look: Look) -> list[str]:
     texts = [look.dim(text) if row.is_aside else text for text in wrapped]
     heads = [look.dim(f"{row.label:<{_LABEL}}") if row.label else " " * _LABEL, *[" " * _LABEL] * (len(texts) - 1)]
     return [f"{_INDENT}{head}{text}" for head, text in zip(heads, texts, strict=True)]
+
+
+def _concurrency(pools: Sequence[PoolPolicy]) -> str:
+    parts: list[str] = []
+    for pool in pools:
+        asked = ", started when needed" if pool.on_demand else ""
+        parts.append(f"{pool.children * pool.slots:,} ({pool.name}{asked})")
+    return " + ".join(parts)
 
 
 def _results(facts: BannerFacts) -> str:

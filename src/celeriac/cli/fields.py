@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from celeriac.cli.verb import DID_YOU_MEAN_CUTOFF
+from celeriac.model.errors import ImproperlyConfigured
+from celeriac.pool_options import pools_named
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -164,26 +166,17 @@ class Importance(_ParamType):
         )
 
 
-_PRESENT_POOLS = {"prefork": "prefork", "processes": "prefork", "solo": "solo"}
-_LATER_POOLS = ("threads", "asyncio", "gevent", "eventlet", "custom")
-
-
-class PoolName(_ParamType):
-    """A pool that this version has."""
+class PoolNames(_ParamType):
+    """One pool, or several with commas between them; Celery's names and class paths are taken too."""
 
     name = "pool"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The pool's own name."""
-        text = str(value).lower()
-        if text in _PRESENT_POOLS:
-            return _PRESENT_POOLS[text]
-        works = "prefork (a process per task slot) and solo (the tasks one by one)"
-        if text in _LATER_POOLS:
-            raise _bad(f"the pool {text!r} is not there yet. What works: {works}.", param, ctx)
-        near = difflib.get_close_matches(text, _PRESENT_POOLS, n=1, cutoff=DID_YOU_MEAN_CUTOFF)
-        meant = f" Did you mean {near[0]}?" if near else ""
-        raise _bad(f"there is no pool {value!r}.{meant} What works: {works}.", param, ctx)
+        """Our own names, the default pool first."""
+        try:
+            return ",".join(pools_named(str(value)))
+        except ImproperlyConfigured as exc:
+            raise _bad(str(exc), param, ctx) from exc
 
 
 JSON_LIST = Json(list, "-a '[2, \"text\"]'")
@@ -193,4 +186,4 @@ SECONDS_OR_MOMENT = SecondsOrMoment()
 NAMES = Names()
 LEVEL = Level()
 IMPORTANCE = Importance()
-POOL_NAME = PoolName()
+POOL_NAMES = PoolNames()

@@ -28,7 +28,7 @@ from celeriac.cli.verb import Errand, Verb, given
 from celeriac.cli.worker_child import apply_extras
 from celeriac.model.errors import CeleriacError
 from celeriac.stores_of import backend_url, broker_url
-from celeriac.worker.config import RESTARTED, UNREACHABLE, UNREACHABLE_HINT, WorkerConfig
+from celeriac.worker.config import RESTARTED, UNREACHABLE, UNREACHABLE_HINT, WorkerConfig, with_pools_of
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -38,6 +38,7 @@ _EPILOG = """
 Examples:
   celeriac -A proj worker                     a process per core
   celeriac -A proj worker -c 4 -l info        four, and a line per task
+  celeriac -A proj worker -P threads -c 50    fifty threads in one process
   celeriac -A proj worker -Q mail,celery      only these queues
   celeriac -A proj worker -n w1@%h            a second worker on one machine
   celeriac -A proj worker -- worker.prefetch_multiplier=1 task_crash_limit=5
@@ -106,7 +107,14 @@ def _silent(command: Any) -> Any:
 @click.command(cls=Verb, epilog=_EPILOG)
 @click.option("-n", "--hostname", metavar="NAME", help="Name of this node; %h host, %n its first part, %d its domain.")
 @click.option("-c", "--concurrency", type=_COUNT, metavar="N", help="How many tasks at once. [default: one per core]")
-@click.option("-P", "--pool", type=fields.POOL_NAME, metavar="POOL", help="prefork (default) or solo.")
+@click.option(
+    "-P",
+    "--pool",
+    type=fields.POOL_NAMES,
+    metavar="A,B",
+    help="prefork, threads, asyncio or solo; of several, the first is the default. [default: prefork, and what tasks need]",
+)
+@click.option("--async-slots", type=_COUNT, metavar="N", help="How many coroutines at once. [default: 1000]")
 @click.option("-Q", "--queues", type=fields.NAMES, metavar="A,B", help="Take from these queues only.")
 @click.option("-X", "--exclude-queues", type=fields.NAMES, metavar="A,B", help="Take from all but these.")
 @click.option("-I", "--include", type=fields.NAMES, metavar="M,N", help="Import these modules too.")
@@ -196,7 +204,7 @@ def _banner(invocation: Invocation, app: Celeriac, config: WorkerConfig, purge: 
         answer = probe.answer()
     finally:
         probe.end()
-    if not answer.shared and config.pool == "solo":
+    if not answer.shared and config.is_solo:
         notice(invocation, "The broker lives in one process: no other program can send to this worker.")
     elif not answer.shared:
         raise Failure(UNREACHABLE, UNREACHABLE_HINT, EXIT_CONFIG)
@@ -211,6 +219,7 @@ def _banner(invocation: Invocation, app: Celeriac, config: WorkerConfig, purge: 
         database_is_new=is_new,
         purged=answer.purged,
     )
+    config = with_pools_of(config, (task.policy for task in app.tasks.values()))
     return compose(config, facts, Look(_is_colored(invocation)))
 
 
@@ -241,6 +250,7 @@ def _config(invocation: Invocation, app: Celeriac, words: dict[str, Any]) -> Wor
 _PASSED_ON = (
     "concurrency",
     "pool",
+    "async_slots",
     "queues",
     "exclude_queues",
     "time_limit",

@@ -88,6 +88,7 @@ TASK_OPTIONS: frozenset[str] = frozenset(
         "mandatory",
         "max_retries",
         "name",
+        "pool",
         "priority",
         "pydantic",
         "pydantic_context",

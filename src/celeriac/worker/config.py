@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from celeriac.model.policy import EnginePolicy
+from celeriac.model.policy import EnginePolicy, PoolPolicy, TaskPolicy
 from celeriac.model.ports import Backend, Broker
 from celeriac.model.run import ResultPolicy, Runnable
 
@@ -29,7 +30,11 @@ class WorkerConfig(Struct, frozen=True):
     queues: tuple[str, ...]
     policy: EnginePolicy
     results: ResultPolicy
-    pool: Literal["prefork", "solo"] = "prefork"
+    adds_pools: bool = False
+    """True if nobody chose the pools: `with_pools_of` adds those that tasks ask for."""
+    added_threads: int = 1
+    """Slots of a threads pool that is added."""
+    added_async_slots: int = 1000
     start: Literal["fork", "exec", "auto"] = "auto"
     """How children are started; `auto` forks unless the app's import has started threads."""
     app_path: str = ""
@@ -52,6 +57,27 @@ class WorkerConfig(Struct, frozen=True):
     quiet: bool = False
     banner: str = ""
     """Printed by the main process once the node is ready to take; composed by the command line."""
+
+    @property
+    def is_solo(self) -> bool:
+        """True if everything runs in one process."""
+        return self.policy.pools[0].name == "solo"
+
+
+def with_pools_of(config: WorkerConfig, policies: Iterable[TaskPolicy]) -> WorkerConfig:
+    """The options with the pools that these tasks ask for, if nobody chose the pools. Idempotent.
+
+    Nothing is started for them before the first such task comes.
+    """
+    if not config.adds_pools:
+        return config
+    wanted = {task.pool for task in policies}
+    there = {pool.name for pool in config.policy.pools}
+    pools = list(config.policy.pools)
+    for name, slots in (("asyncio", config.added_async_slots), ("threads", config.added_threads)):
+        if name in wanted and name not in there:
+            pools.append(PoolPolicy(name, slots=slots, kills=False, on_demand=True))
+    return replace(config, policy=replace(config.policy, pools=tuple(pools)))
 
 
 class Home(Protocol):

@@ -7,12 +7,15 @@ import pytest
 from msgspec import structs
 
 from celeriac.cli.banner import DURABILITY_IN_WORDS, WIDTH, BannerFacts, Look, compose, database_file
-from celeriac.model.policy import EnginePolicy
+from celeriac.model.policy import EnginePolicy, PoolPolicy
 from celeriac.model.run import ResultPolicy
 from celeriac.worker.config import WorkerConfig
 
 CONFIG = WorkerConfig(
-    hostname="celery@box", queues=("celery", "mail"), policy=EnginePolicy(children=4), results=ResultPolicy()
+    hostname="celery@box",
+    queues=("celery", "mail"),
+    policy=EnginePolicy(pools=(PoolPolicy("prefork", children=4),)),
+    results=ResultPolicy(),
 )
 FACTS = BannerFacts(
     version="9.8.7",
@@ -41,6 +44,12 @@ def test_it_tells_who_where_and_what():
         "redis://user:**@host/1",
     ):
         assert words in text
+
+
+def test_every_pool_is_named_with_its_slots():
+    pools = (PoolPolicy("prefork", children=4), PoolPolicy("asyncio", slots=1000, kills=False, on_demand=True))
+    config = structs.replace(CONFIG, policy=EnginePolicy(pools=pools))
+    assert "4 (prefork) + 1,000 (asyncio, started when needed)" in banner(config=config)
 
 
 def test_it_never_shows_a_password():

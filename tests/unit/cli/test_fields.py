@@ -96,9 +96,14 @@ def test_priorities_are_0_to_9_or_names():
             convert(fields.IMPORTANCE, text)
 
 
+def test_pools_are_taken_by_our_names_by_celerys_and_as_a_list():
+    assert convert(fields.POOL_NAMES, "processes") == "prefork"
+    assert convert(fields.POOL_NAMES, "prefork, asyncio") == "prefork,asyncio"
+    assert convert(fields.POOL_NAMES, "celery.concurrency.thread:TaskPool") == "threads"
+
+
 def test_pools_of_later_versions_are_refused_with_those_that_work():
-    assert convert(fields.POOL_NAME, "processes") == "prefork"
-    with pytest.raises(click.BadParameter, match=r"not there yet.*prefork.*solo"):
-        convert(fields.POOL_NAME, "gevent")
+    with pytest.raises(click.BadParameter, match=r"'gevent' is not there yet.*prefork.*solo"):
+        convert(fields.POOL_NAMES, "gevent")
     with pytest.raises(click.BadParameter, match="Did you mean prefork"):
-        convert(fields.POOL_NAME, "preforc")
+        convert(fields.POOL_NAMES, "preforc")

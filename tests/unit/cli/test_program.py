@@ -142,7 +142,7 @@ def test_the_words_of_a_worker_become_its_options(app: Celeriac):
     assert (found.log_json, found.grace_s) == (True, 0.0)
     assert (found.tasks_per_child_max, found.memory_per_child_max_kib) == (7, 6000)
     policy = found.policy
-    assert (policy.children, policy.prefetch_multiplier) == (3, 2)
+    assert (policy.pools[0].children, policy.prefetch_multiplier) == (3, 2)
     assert (policy.time_limit_s, policy.soft_time_limit_s) == (9.0, 8.5)
 
 
@@ -151,7 +151,7 @@ def test_what_is_not_said_comes_from_the_settings(app: Celeriac):
     app.conf.worker_prefetch_multiplier = 4
     app.conf.worker_log_json = True
     found = config(app)
-    assert (found.policy.children, found.policy.prefetch_multiplier, found.log_json) == (5, 4, True)
+    assert (found.policy.pools[0].children, found.policy.prefetch_multiplier, found.log_json) == (5, 4, True)
     assert found.loglevel == "WARNING"
 
 
