@@ -16,19 +16,5 @@ PARAMETERS: dict[str, int] = {
 }
 """`module:function` -> parameters allowed, where it is more than 7."""
 
-UNDOCUMENTED: dict[str, str] = {
-    **{
-        f"celeriac.model.ports:{name}": "a one-line verb of a port that has no suite yet"
-        for name in (
-            "Backend.facts",
-            "Kv.get_many",
-            "Kv.set",
-            "Kv.delete_many",
-            "Kv.scan",
-            "KvAtomic.add_if_absent",
-            "KvAtomic.incr",
-            "KvAtomic.compare_and_set",
-        )
-    },
-}
+UNDOCUMENTED: dict[str, str] = {}
 """`module:name` -> why it has no docstring."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from celeriac.model.errors import BackendUnavailable
@@ -14,7 +14,7 @@ from celeriac.stores.memory import named
 
 
 class MemoryBackend:
-    """Backend and Waiter on the memory store of the url's name. Option: ``clock``, for tests."""
+    """Backend, Waiter and KvAtomic on the memory store of the url's name. Option: ``clock``, for tests."""
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         name = parse_url(url).host or ""
@@ -69,6 +69,43 @@ class MemoryBackend:
         if not self._is_open:
             self._check_open()
         return self._store.results.wait(ids, wait_s)
+
+    # ---------------------------------------------------------------- KvAtomic
+
+    def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """The values in the order of `keys`; None for absent ones."""
+        self._check_open()
+        return self._store.kv.get_many(keys)
+
+    def set(self, key: str, value: bytes, ttl_s: float | None) -> None:
+        """Give `key` this value and this lifetime, whatever it had."""
+        self._check_open()
+        self._store.kv.set(key, value, ttl_s)
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Make `keys` absent."""
+        self._check_open()
+        self._store.kv.delete_many(keys)
+
+    def scan(self, prefix: str) -> Iterator[str]:
+        """Each present key that begins with `prefix`."""
+        self._check_open()
+        return self._store.kv.scan(prefix)
+
+    def add_if_absent(self, key: str, value: bytes, ttl_s: float | None) -> bool:
+        """Set `key` if it is absent; whether it was."""
+        self._check_open()
+        return self._store.kv.add_if_absent(key, value, ttl_s)
+
+    def incr(self, key: str, by: int, ttl_s: float | None) -> int:
+        """Add `by` to the number at `key` and return the sum; the lifetime is that of the first addition."""
+        self._check_open()
+        return self._store.kv.incr(key, by, ttl_s)
+
+    def compare_and_set(self, key: str, old: bytes | None, new: bytes | None, ttl_s: float | None) -> bool:
+        """Replace exactly `old` (None: absent) by `new` (None: absent); whether that was its value."""
+        self._check_open()
+        return self._store.kv.compare_and_set(key, old, new, ttl_s)
 
     def _check_open(self) -> None:
         if not self._is_open:

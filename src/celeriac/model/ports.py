@@ -211,7 +211,9 @@ class Backend(Protocol):
     """Where results are kept. One object per process, any thread."""
 
     @property
-    def facts(self) -> BackendFacts: ...
+    def facts(self) -> BackendFacts:
+        """What this backend can do. Known before `open`."""
+        ...
 
     def open(self) -> None:
         """Connect. Raises BackendUnavailable or BackendMisconfigured. Idempotent."""
@@ -250,26 +252,63 @@ class Waiter(Protocol):
         ...
 
 
+@runtime_checkable
 class Kv(Protocol):
-    """Keys and values with a lifetime: enough to make a backend of."""
+    """Keys and values with a lifetime: enough to make a backend of. One object per process, any thread.
 
-    def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]: ...
+    A key is text that is not empty, a value is bytes. A lifetime `ttl_s` runs from the call, on the store's clock, so
+    that no step of a process's wall clock ends it early; None keeps the key for ever. A key whose lifetime is over is
+    absent for every verb at once, though its memory may be freed later. Every verb is one round trip and is seen by
+    all users of the store when it returns.
 
-    def set(self, key: str, value: bytes, ttl_s: float | None) -> None: ...
+    Raises BackendUnavailable, or BackendRejected, naming the argument, for what no store of this kind can hold: an
+    empty key, a value that is not bytes, a lifetime that is not above zero.
+    """
 
-    def delete_many(self, keys: Sequence[str]) -> None: ...
+    def get_many(self, keys: Sequence[str]) -> Sequence[bytes | None]:
+        """The values in the order of `keys`; None for absent ones."""
+        ...
 
-    def scan(self, prefix: str) -> Iterator[str]: ...
+    def set(self, key: str, value: bytes, ttl_s: float | None) -> None:
+        """Give `key` this value and this lifetime, whatever it had."""
+        ...
+
+    def delete_many(self, keys: Sequence[str]) -> None:
+        """Make `keys` absent. Absent ones are ignored."""
+        ...
+
+    def scan(self, prefix: str) -> Iterator[str]:
+        """Each present key that begins with `prefix`, once, in any order; all keys for an empty one. Read in pieces:
+        a key that comes or goes meanwhile may or may not be among them, and nobody else has to wait."""
+        ...
 
 
+@runtime_checkable
 class KvAtomic(Kv, Protocol):
-    """Keys with atomic verbs: enough for joins, locks, leader leases, tokens and flags."""
+    """Keys with atomic verbs: enough for joins, locks, leader leases, tokens and flags.
 
-    def add_if_absent(self, key: str, value: bytes, ttl_s: float | None) -> bool: ...
+    Of any number of callers, in threads or processes, each verb is one step: nothing comes between its look and its
+    change. A verb that was answered with BackendUnavailable may have been carried out.
+    """
 
-    def incr(self, key: str, by: int, ttl_s: float | None) -> int: ...
+    def add_if_absent(self, key: str, value: bytes, ttl_s: float | None) -> bool:
+        """Set `key` if it is absent; False, and neither value nor lifetime touched, if it is there."""
+        ...
 
-    def compare_and_set(self, key: str, old: bytes | None, new: bytes, ttl_s: float | None) -> bool: ...
+    def incr(self, key: str, by: int, ttl_s: float | None) -> int:
+        """Add `by`, which may be negative, to the number at `key` and return the sum.
+
+        An absent key counts as 0 and begins its lifetime `ttl_s` now; one that is there keeps the lifetime it has. The
+        value is the number in decimal digits, as `get_many` shows it and `set` may prepare it. Raises BackendRejected,
+        and changes nothing, if the value is no number or the sum does not fit 64 bits.
+        """
+        ...
+
+    def compare_and_set(self, key: str, old: bytes | None, new: bytes | None, ttl_s: float | None) -> bool:
+        """If `key` has exactly the value `old` (None: is absent), give it the value `new` (None: make it absent) with
+        this lifetime and return True; else change nothing and return False. The same value as old and new renews the
+        lifetime; a lock is freed by who holds it with ``new=None``."""
+        ...
 
 
 class Pool(Protocol):

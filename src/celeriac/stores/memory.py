@@ -20,6 +20,7 @@ from celeriac.model.ports import Clock
 from celeriac.stores.levels import check_placeable
 from celeriac.stores.memory_bells import MemoryBell
 from celeriac.stores.memory_bus import MemoryTopics
+from celeriac.stores.memory_kv import MemoryKv
 from celeriac.stores.memory_results import MemoryResults
 
 # A waiting taker looks again after this long even if nobody woke it: clocks may be moved by hand.
@@ -96,6 +97,7 @@ class MemoryStore:
         self.flags: dict[str, Flag] = {}
         self.results = MemoryResults(self.lock, self.clock)
         self.topics = MemoryTopics(self.lock)
+        self.kv = MemoryKv(self.lock, self.clock)
         self.version = 0
         """Grows with each change that could give a taker something."""
         for bell in getattr(self, "bells", ()):

@@ -40,6 +40,10 @@ create table ear(id integer primary key autoincrement, topic text not null, oid 
 create index ear_by_topic on ear(topic);
 create table word(id integer primary key autoincrement, topic text not null, data blob not null, at real not null);
 """
+_KV = """
+create table kv(key text primary key, value blob not null, expires_at real, until real, boot_id text) without rowid;
+create index kv_by_expiry on kv(expires_at) where expires_at is not null;
+"""
 # cancel.upto is the largest key there was: a cancellation covers all up to it, and what came before `until_at`.
 # rank is 9 minus the level, so that plain ascending order is the order of delivery.
 
@@ -49,14 +53,22 @@ APPLICATION_ID = 0x43656C51
 Migration = Callable[[sqlite3.Connection], None]
 
 
-def _create(conn: sqlite3.Connection) -> None:
-    for statement in _FIRST.split(";"):
+def _run(conn: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";"):
         if statement.strip():
             conn.execute(statement)
+
+
+def _create(conn: sqlite3.Connection) -> None:
+    _run(conn, _FIRST)
     conn.execute(f"pragma application_id={APPLICATION_ID}")
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create,)
+def _add_kv(conn: sqlite3.Connection) -> None:
+    _run(conn, _KV)
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create, _add_kv)
 """Step n makes version n + 1 of version n. Never change a step that was released: add one."""
 
 
