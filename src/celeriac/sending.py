@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from celeriac.model.errors import AlwaysEagerIgnored
 from celeriac.result import AsyncResult
 from celeriac.settled import settle_by_name
-from celeriac.task import send_call
+from celeriac.task import adopt, make_call
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -33,4 +33,8 @@ def send_by_name(
         raise TypeError(f"args of {name} must be a list or tuple, not {args!r}")
     if kwargs is not None and not isinstance(kwargs, Mapping):
         raise TypeError(f"kwargs of {name} must be a mapping, not {kwargs!r}")
-    return send_call(app, settle_by_name(app, name), args or (), kwargs or {}, options, app.tasks.get(name))
+    settled = settle_by_name(app, name)
+    message, retries, result = make_call(app, settled, args or (), kwargs or {}, options, app.tasks.get(name))
+    app.sender.send(message, retries)
+    adopt(result, settled, options)
+    return result

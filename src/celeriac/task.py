@@ -20,10 +20,11 @@ from celeriac.core.retry import Attempt, Backoff, GiveUp, automatic_delay_s, dec
 from celeriac.model.context import Context, Run, context_for, enter_run, get_current_run, get_worker_run, leave_run
 from celeriac.model.errors import EncodeError, Retry
 from celeriac.model.ids import new_id
+from celeriac.model.message import Message
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.shield import shield
 from celeriac.repeating import collect_retry, raise_original
-from celeriac.result import AsyncResult, EagerResult
+from celeriac.result import AsyncResult, EagerResult, ResultBase
 from celeriac.settled import (
     FROM_SETTINGS,
     Settled,
@@ -36,6 +37,7 @@ from celeriac.settled import (
 )
 from celeriac.task_options import HOOKS, TaskOptions
 from celeriac.wire.protocol2 import encode_call
+from celeriac.worker.sender import PublishRetries
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -169,7 +171,11 @@ class Task(TaskOptions, Generic[P, R]):
             options["shadow"] = self.shadow_name(args, kwargs, options)
         if settled.always_eager:
             return self.apply(args, kwargs, **options)
-        return send_call(app, settled, args, kwargs, options, self)
+        message, retries, result = make_call(app, settled, args, kwargs, options, self)
+        app.sender.send(message, retries)
+        if get_current_run() is not None:
+            adopt(result, settled, options)
+        return result
 
     def apply(
         self,
@@ -357,15 +363,16 @@ class Task(TaskOptions, Generic[P, R]):
         return f"<@task: {self.name} of {self.app.main or 'celeriac'}>"
 
 
-def send_call(
+def make_call(
     app: Celeriac,
     settled: Settled,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     options: Mapping[str, Any],
     task: Task[Any, Any] | None,
-) -> AsyncResult[Any]:
-    """Prepare, encode and send one call; return its handle. `task` is None when only the name is known here."""
+) -> tuple[Message, PublishRetries, AsyncResult[Any]]:
+    """Prepare and encode one call; nothing is sent. Sent with `Sender.send` or `send_many`, it belongs to the run it
+    came from once `adopt` was told. `task` is None when only the name is known here."""
     defaults, parent, serializer = settled.send, None, settled.serializer
     in_task = get_current_run() is not None
     if in_task:
@@ -389,9 +396,13 @@ def send_call(
         )
     if options and ("retry" in options or "retry_policy" in options):
         retries = retries_of(options, retries)
-    app.sender.send(message, retries)
     ignored = settled.policy.ignore_result if call.ignore_result is None else call.ignore_result
     result: AsyncResult[Any] = AsyncResult(call.id, None, call.task, app, None, ignored, sent=True)
-    if parent is not None and settled.trail and options.get("add_to_parent", True):
-        parent.children.append(result)
-    return result
+    return message, retries, result
+
+
+def adopt(result: ResultBase, settled: Settled, options: Mapping[str, Any]) -> None:
+    """What was sent is a child of the run it was sent from, if there is one and nobody objects."""
+    run = get_worker_run()
+    if run is not None and settled.trail and options.get("add_to_parent", True):
+        run.context.children.append(result)

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -78,9 +78,13 @@ class Batch:
 
     def add(self, message: Message, retries: PublishRetries) -> bool:
         """Keep a message; False if the batch has ended, and does not."""
+        return self.add_all((message,), retries)
+
+    def add_all(self, messages: Sequence[Message], retries: PublishRetries) -> bool:
+        """Keep messages; False if the batch has ended, and does not."""
         with self._lock:
             if self._is_open:
-                self._messages.append(message)
+                self._messages.extend(messages)
                 self.retries = retries
             return self._is_open
 
@@ -153,6 +157,16 @@ class Sender:
         except retries.errors as exc:
             self._publish_again([message], retries, exc, began_at)
 
+    def send_many(self, messages: Sequence[Message], retries: PublishRetries) -> None:
+        """Publish all of them as one, or keep them until the end of the batch the caller is in; raises as `send`."""
+        if not messages:
+            return
+        if current_batch() is not None:
+            batch = self._own_batch()
+            if batch is not None and batch.add_all(messages, retries):
+                return
+        self._publish(list(messages), retries)
+
     def is_unsent(self, task_id: str) -> bool:
         """True if the caller is inside a batch that still holds this task."""
         batch = self._own_batch()
@@ -177,11 +191,7 @@ class Sender:
             _batch.reset(token)
         messages = batch.end()
         if messages:
-            began_at = time.monotonic()
-            try:
-                self.broker().publish(messages)
-            except batch.retries.errors as exc:
-                self._publish_again(messages, batch.retries, exc, began_at)
+            self._publish(messages, batch.retries)
 
     def close(self) -> None:
         """Close the broker; the next send opens one anew."""
@@ -196,6 +206,13 @@ class Sender:
         while batch is not None and batch.sender is not self:
             batch = batch.outer
         return batch
+
+    def _publish(self, messages: list[Message], retries: PublishRetries) -> None:
+        began_at = time.monotonic()
+        try:
+            self.broker().publish(messages)
+        except retries.errors as exc:
+            self._publish_again(messages, retries, exc, began_at)
 
     def _publish_again(
         self, messages: list[Message], retries: PublishRetries, error: BaseException, began_at: float

@@ -1,0 +1,1 @@
+"""Handles of results, by concept; users import them from `celeriac.result`."""
