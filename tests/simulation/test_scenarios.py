@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celeriac.model.policy import EnginePolicy
+from celeriac.model.policy import EnginePolicy, PoolPolicy
 from celeriac.testing.simulator import simulate
 from celeriac.testing.simulator_plan import Fault, Plan, TaskPlan
 
@@ -34,7 +34,7 @@ def ended(report):
 def test_a_thousand_tiny_tasks_behind_a_long_one_finish_within_a_second():
     long = TaskPlan("long", "late", 1.0, 20.0)
     tasks = [long, *(tiny(number) for number in range(1000))]
-    report = simulate(1, plan(tasks, EnginePolicy(children=2)))
+    report = simulate(1, plan(tasks, EnginePolicy((PoolPolicy("prefork", 2),))))
     assert not report.violations, report.text()
     times = ended(report)
     assert max(at for task, at in times.items() if task != "long") < 2.0
@@ -52,7 +52,7 @@ def test_tiny_tasks_flow_in_batches():
 def test_slow_tasks_are_not_reserved():
     """A second node finds the tasks that the first one did not need to hold."""
     tasks = [TaskPlan(f"t{number}", "late", 1.0, 0.5) for number in range(12)]
-    report = simulate(1, plan(tasks, EnginePolicy(children=1), nodes=2))
+    report = simulate(1, plan(tasks, EnginePolicy((PoolPolicy("prefork", 1),)), nodes=2))
     assert not report.violations, report.text()
     assert max(ended(report).values()) < 1.0 + 12 * 0.5 / 2 + 0.6
 
@@ -79,7 +79,7 @@ def test_a_killed_node_costs_a_lease_and_no_task():
 def test_a_poisonous_task_is_buried_after_three_crashes_and_its_neighbours_are_unharmed():
     poison = TaskPlan("poison", "late", 1.0, 0.01, course="crash")
     tasks = [poison, *(tiny(number) for number in range(50))]
-    report = simulate(1, plan(tasks, EnginePolicy(children=2)))
+    report = simulate(1, plan(tasks, EnginePolicy((PoolPolicy("prefork", 2),))))
     assert not report.violations, report.text()
     crashed = [fact.task for fact in report.history if fact.what == "crashed"]
     assert crashed == ["poison"] * 3
@@ -91,7 +91,7 @@ def test_a_poisonous_task_is_buried_after_three_crashes_and_its_neighbours_are_u
 def test_a_stop_in_the_middle_repeats_nothing():
     tasks = [tiny(number, duration_s=0.003) for number in range(300)]
     faults = [Fault(1.1 + step * 0.7, "stop", 4, 0.5) for step in range(4)]
-    report = simulate(2, plan(tasks, EnginePolicy(children=2), nodes=2, faults=faults, seed=2))
+    report = simulate(2, plan(tasks, EnginePolicy((PoolPolicy("prefork", 2),)), nodes=2, faults=faults, seed=2))
     assert not report.violations, report.text()
     began = [fact.task for fact in report.history if fact.what == "began"]
     assert len(began) == len(set(began)) == 300
@@ -99,7 +99,7 @@ def test_a_stop_in_the_middle_repeats_nothing():
 
 def test_with_a_pinned_prefetch_nothing_is_handed_back_while_the_node_lives():
     tasks = [TaskPlan(f"t{number}", "late", 1.0, 0.3) for number in range(20)]
-    policy = EnginePolicy(children=2, prefetch_multiplier=4)
+    policy = EnginePolicy((PoolPolicy("prefork", 2),), prefetch_multiplier=4)
     report = simulate(1, plan(tasks, policy))
     assert not report.violations, report.text()
     assert not [fact for fact in report.history if fact.what == "released"]

@@ -193,3 +193,5 @@ class Head(Struct, frozen=True, gc=False):
     group: str | None = None
     argsrepr: str = ""
     kwargsrepr: str = ""
+    linked: bool = False
+    """It may carry callbacks, errbacks, a chain or a chord: how it ends concerns others, too."""

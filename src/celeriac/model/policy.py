@@ -24,15 +24,29 @@ class TaskPolicy(Struct, frozen=True, gc=False):
     """Whether a STARTED record is written when the body begins."""
     store_errors_even_if_ignored: bool = False
     expires_s: float | None = None
+    pool: str | None = None
+    """The pool it wants to run in. None, or one that the worker lacks: the worker's default pool."""
+
+
+class PoolPolicy(Struct, frozen=True, gc=False):
+    """One of a worker's pools: children of one kind."""
+
+    name: str
+    """`prefork`, `threads`, `asyncio` or `solo`."""
+    children: int = 1
+    slots: int = 1
+    """Per child."""
+    kills: bool = True
+    """True if a hard interrupt kills the child at once (one slot per child, a process of its own)."""
+    on_demand: bool = False
+    """Its children are started at the first task that wants them; then they stay."""
 
 
 class EnginePolicy(Struct, frozen=True, gc=False):
     """The worker's settings that its engine decides by. Durations in seconds."""
 
-    children: int = 1
-    slots_per_child: int = 1
-    pool_kills: bool = True
-    """True if a hard interrupt kills the child at once (one slot per child)."""
+    pools: tuple[PoolPolicy, ...] = (PoolPolicy("prefork"),)
+    """The first one is the default: it takes what wants no other."""
     time_limit_s: float | None = None
     soft_time_limit_s: float | None = None
     prefetch_multiplier: int | None = None
@@ -57,3 +71,9 @@ class EnginePolicy(Struct, frozen=True, gc=False):
     """How long a hard interrupt may take before the child is killed."""
     respawn_max_s: float = 10.0
     """Longest pause before starting a child anew that keeps dying at its start."""
+    aside_max: int = 512
+    """Several pools: so many messages a second may be handed back because their own pool is full, not more."""
+    aside_s: float = 1.0
+    """They are delivered again after this time."""
+    extra_max: int = 64
+    """Most children of one pool that may stand in for those whose tasks wait for results."""

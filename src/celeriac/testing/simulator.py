@@ -189,8 +189,8 @@ class Cluster:
         for node in list(self.nodes.values()):
             node.resume()
             node.commit_s = 0.0015
-            if node.target != self.plan.policy.children:
-                node.target = self.plan.policy.children
+            if node.target != self.plan.policy.pools[0].children:
+                node.target = self.plan.policy.pools[0].children
                 node.hear(Resize(node.target))
         self._ring()
 

@@ -49,7 +49,7 @@ class SimChild:
         self.world = world
         self.parent = parent
         self.id = number
-        self.slots = world.plan.policy.slots_per_child
+        self.slots = world.plan.policy.pools[0].slots
         self.alive = True
         self.up = False
         self.leaving = False
@@ -115,7 +115,7 @@ class SimChild:
         if how == "soft":
             if body is not None and not body.plan.stubborn and body.job.conclude is None:
                 self.world.after(_CLEAN_UP_S, self._end, seq, body, FAILURE, _ACK)
-        elif self.world.plan.policy.pool_kills:
+        elif self.world.plan.policy.pools[0].kills:
             if how == "terminate" and body is not None and body.plan.stubborn:
                 return  # it has a handler for the signal
             if body is not None or (slipped and self.running):

@@ -54,7 +54,7 @@ class SimNode:
         """A grace: stop with it when the next messages are on their way here."""
         self.wall_offset = 0.0
         self.commit_s = _COMMIT_S
-        self.target = world.plan.policy.children
+        self.target = world.plan.policy.pools[0].children
         self.fresh_since = world.now
         self._on_gone = on_gone
         self._inbox: list[Event] = []

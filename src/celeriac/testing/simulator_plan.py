@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from celeriac.model.policy import EnginePolicy, TaskPolicy
+from celeriac.model.policy import EnginePolicy, PoolPolicy, TaskPolicy
 
 TASKS = {
     policy.name: policy
@@ -92,9 +92,7 @@ def plan_of(seed: int) -> Plan:
     slots = rng.choice((1, 1, 1, 1, 2, 4, 8))
     nodes = rng.choice((1, 1, 2, 2, 3))
     policy = EnginePolicy(
-        children=rng.choice((1, 1, 2, 2, 3)),
-        slots_per_child=slots,
-        pool_kills=slots == 1,
+        pools=(PoolPolicy("prefork", rng.choice((1, 1, 2, 2, 3)), slots, kills=slots == 1),),
         prefetch_multiplier=rng.choice((None, None, None, None, None, 0, 1, 4)),
         task_unknown=rng.choice(("park", "park", "fail")),
     )

@@ -91,12 +91,12 @@ class Promptness:
         more_s = _LIMIT_MORE_S + (_CROWD_S if world.plan.crowded else 0.0)
         policy = world.plan.policy
         terminated_at = max(self._terminated_at.get(fact.task, inf), began.at)
-        patience_s = more_s + policy.interrupt_wait_s + (0.0 if policy.pool_kills else 5.0)
+        patience_s = more_s + policy.interrupt_wait_s + (0.0 if policy.pools[0].kills else 5.0)
         if fact.at > terminated_at + patience_s:
             world.violation(f"{fact.task} ran for {fact.at - terminated_at:.2f} s after it was to be terminated")
         if plan.hard_s is not None:
             bound_s = plan.hard_s + more_s + policy.interrupt_wait_s
-            bound_s += 0.0 if policy.pool_kills else 5.0
+            bound_s += 0.0 if policy.pools[0].kills else 5.0
             if took_s > bound_s:
                 world.violation(f"{fact.task} ran {took_s:.2f} s, its hard limit is {plan.hard_s:g} s")
         if plan.soft_s is not None and not plan.stubborn and took_s > plan.soft_s + more_s:
@@ -117,7 +117,7 @@ class Promptness:
         children = [child for child in node.children.values() if child.alive and child.up]
         held = sum(len(child.queue) + len(child.running) for child in children)
         slots = sum(child.slots for child in children)
-        most = len(children) * max(policy.depth_max, policy.slots_per_child)
+        most = len(children) * max(policy.depth_max, policy.pools[0].slots)
         if policy.prefetch_multiplier:
             most = slots * policy.prefetch_multiplier
         elif policy.prefetch_multiplier is None and fact.node not in self._ended_on:

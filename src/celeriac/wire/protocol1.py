@@ -81,6 +81,7 @@ def decode_head(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -> H
         root_id=fields.root_id,
         parent_id=fields.parent_id,
         group=fields.group,
+        linked=any(body.get(name) for name in ("callbacks", "errbacks", "chain", "chord", "taskset")),
     )
 
 

@@ -155,6 +155,8 @@ def decode_head(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -> H
         _require_text(fields.id)
     limits = fields.timelimit
     expires = fields.expires
+    # Cheap and never wrong towards "none": another spelling of the same, or a compressed body, counts as linked.
+    linked = not message.body.endswith(_NO_LINKS) or bool(fields.compression)
     return Head(
         fields.id or _id_of(message),
         fields.task,
@@ -169,6 +171,7 @@ def decode_head(message: Message, accept: Collection[str] = ACCEPT_DEFAULT) -> H
         fields.group,
         fields.argsrepr or "",
         fields.kwargsrepr or "",
+        linked,
     )
 
 

@@ -69,11 +69,11 @@ def run_worker(home: Home, config: WorkerConfig) -> int:
 
     Raises what importing the app raises, and ImproperlyConfigured where the system allows too few open files.
     """
-    require_descriptors(config.policy.children)
+    require_descriptors(config.policy.pools[0].children)
     setup_logging(config, "MainProcess")
     name_process("celeriac-main")
     tasks = home.load_tasks()
-    if config.pool == "solo":
+    if config.is_solo:
         return run_solo(home, config, tasks)
     return _Supervisor(home, config, tasks).run()
 

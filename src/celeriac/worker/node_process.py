@@ -62,7 +62,7 @@ def node_main(
         log.critical("%s", exc, extra={"action": "misconfigured"})
         return EXIT_FATAL
     try:
-        marks = patiently(lambda: _share_marks(broker, spawner, config.policy.children))
+        marks = patiently(lambda: _share_marks(broker, spawner, config.policy.pools[0].children))
         patiently(lambda: revive_known(broker, tasks))
         pool = HostedPool(spawner, marks, selectors.DefaultSelector(), PREFORK_FACTS)
         policies = {name: task.policy for name, task in tasks.items()}

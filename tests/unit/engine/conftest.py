@@ -8,7 +8,7 @@ from celeriac.core.engine.effects import Run, Settle, Take
 from celeriac.core.engine.events import Arrival, ChildUp, Delivered, Finished, Now, Started, Tick
 from celeriac.core.engine.step import new_state, start, step, wake_at
 from celeriac.model.message import Ack, Delivery, Head, Message, Receipt, Record
-from celeriac.model.policy import EnginePolicy, TaskPolicy
+from celeriac.model.policy import EnginePolicy, PoolPolicy, TaskPolicy
 
 TASKS = {
     policy.name: policy
@@ -26,8 +26,9 @@ WALL = 1_700_000_000.0
 
 
 class Desk:
-    def __init__(self, **policy) -> None:
-        self.policy = EnginePolicy(**policy)
+    def __init__(self, *, children=1, slots=1, pools=None, **policy) -> None:
+        one = PoolPolicy("prefork" if slots == 1 else "threads", children, slots, kills=slots == 1)
+        self.policy = EnginePolicy(pools=pools or (one,), **policy)
         self.state = new_state(self.policy, TASKS)
         self.t = 1000.0
         self.keys = 0

@@ -59,7 +59,7 @@ def places(state):
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(happenings, max_size=60), st.sampled_from([None, 0, 2]))
 def test_every_claim_is_in_one_place_and_settled_once(desk, history, multiplier):
-    node = desk(children=2, slots_per_child=2, pool_kills=False, prefetch_multiplier=multiplier)
+    node = desk(children=2, slots=2, prefetch_multiplier=multiplier)
     settled: Counter[Receipt] = Counter()
     lost: set[Receipt] = set()
     delivered: set[Receipt] = set()

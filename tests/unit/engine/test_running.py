@@ -117,7 +117,7 @@ def test_a_task_whose_timeouts_are_not_acknowledged_goes_back(node):
 
 
 def test_neighbours_of_a_job_that_does_not_end_may_finish_while_a_replacement_starts(desk):
-    node = desk(slots_per_child=3, pool_kills=False)
+    node = desk(slots=3)
     node.up(slots=3)
     bad, good, slow = node.deliver("limited", "late", "late")
     for job in (bad, good, slow):
@@ -140,7 +140,7 @@ def test_neighbours_of_a_job_that_does_not_end_may_finish_while_a_replacement_st
 
 
 def test_a_condemned_child_is_killed_as_soon_as_its_neighbours_are_through(desk):
-    node = desk(slots_per_child=2, pool_kills=False)
+    node = desk(slots=2)
     node.up(slots=2)
     bad, good = node.deliver("limited", "late")
     node.started(bad)
@@ -152,7 +152,7 @@ def test_a_condemned_child_is_killed_as_soon_as_its_neighbours_are_through(desk)
 
 
 def test_what_a_condemned_child_has_not_begun_is_asked_back(desk):
-    node = desk(slots_per_child=2, pool_kills=False, prefetch_multiplier=2)
+    node = desk(slots=2, prefetch_multiplier=2)
     node.up(slots=2)
     bad, good, waiting = node.deliver("limited", "late", "late")
     node.started(bad)
@@ -217,7 +217,7 @@ def test_a_task_that_turns_out_to_run_after_all_is_terminated(node):
 
 
 def test_a_terminated_job_in_a_shared_process_costs_the_process_if_it_does_not_obey(desk):
-    node = desk(slots_per_child=4, pool_kills=False)
+    node = desk(slots=4)
     node.up(slots=4)
     (job,) = node.deliver("late")
     node.started(job)
@@ -364,7 +364,7 @@ def test_a_hard_limit_after_a_lost_lease_adds_nothing(node):
 
 
 def test_a_leaving_child_with_long_jobs_is_not_killed_for_being_late(desk):
-    node = desk(slots_per_child=2, pool_kills=False)
+    node = desk(slots=2)
     node.up(slots=2)
     short, long = node.deliver("late", "late")
     node.started(short)
@@ -400,7 +400,7 @@ def test_a_terminated_job_that_ignores_the_signal_costs_its_process(node):
 
 
 def test_what_was_on_its_way_to_a_child_that_ends_is_asked_back(desk):
-    node = desk(slots_per_child=2, pool_kills=False, prefetch_multiplier=2)
+    node = desk(slots=2, prefetch_multiplier=2)
     node.up(slots=2)
     short, long, *waiting = node.deliver("late", "late", "late", "late")
     node.started(short)

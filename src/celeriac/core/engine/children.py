@@ -31,7 +31,7 @@ def spawn(state: State, out: Out, failures: int) -> None:
     child = state.next_child
     state.next_child = child + 1
     state.children[child] = Child(child, failures)
-    out.effects.append(Spawn(child))
+    out.effects.append(Spawn(child, state.policy.pools[0].name))
 
 
 def spawn_due(state: State, now: Now, out: Out) -> None:

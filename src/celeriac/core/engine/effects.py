@@ -53,9 +53,10 @@ class Take(Struct, frozen=True, gc=False):
 
 
 class Spawn(Struct, frozen=True, gc=False):
-    """Start a child; `ChildUp` or `Died` follows, however long its imports last."""
+    """Start a child of this pool; `ChildUp` or `Died` follows, however long its imports last."""
 
     child: int
+    pool: str
 
 
 class Run(Struct, frozen=True, gc=False):

@@ -59,6 +59,20 @@ class Finished(Struct, frozen=True, gc=False):
     """The child takes nothing more and ends (tasks or memory per child); it returns what it has not begun."""
 
 
+class Waits(Struct, frozen=True, gc=False):
+    """A running job waits for the result of another task: until it resumes, its slot is free for others."""
+
+    child: int
+    seq: int
+
+
+class Resumes(Struct, frozen=True, gc=False):
+    """A job that waited goes on."""
+
+    child: int
+    seq: int
+
+
 class Returned(Struct, frozen=True, gc=False):
     """Jobs that a child gave back without beginning them (answer to `Recall`, or at its end)."""
 
@@ -97,9 +111,10 @@ class Cancelled(Struct, frozen=True, gc=False):
 
 
 class Resize(Struct, frozen=True, gc=False):
-    """So many children from now on."""
+    """So many children from now on, in this pool. None: in the default one."""
 
     children: int
+    pool: str | None = None
 
 
 class Stop(Struct, frozen=True, gc=False):
@@ -115,5 +130,18 @@ class Tick(Struct, frozen=True, gc=False):
 
 
 Event = Union[
-    Delivered, ChildUp, Started, Finished, Returned, Died, Confirmed, LeaseLost, Cancelled, Resize, Stop, Tick
+    Delivered,
+    ChildUp,
+    Started,
+    Finished,
+    Waits,
+    Resumes,
+    Returned,
+    Died,
+    Confirmed,
+    LeaseLost,
+    Cancelled,
+    Resize,
+    Stop,
+    Tick,
 ]

@@ -184,7 +184,7 @@ class State:
         self.tasks = tasks
         self.pinned = policy.prefetch_multiplier is not None
         self.children: dict[int, Child] = {}
-        self.target = policy.children
+        self.target = policy.pools[0].children
         self.spawns: list[tuple[float, int]] = []
         """Children to start: (when, failures so far in that place)."""
         self.backlog: deque[Flight] = deque()

@@ -26,10 +26,12 @@ from celeriac.core.engine.events import (
     LeaseLost,
     Now,
     Resize,
+    Resumes,
     Returned,
     Started,
     Stop,
     Tick,
+    Waits,
 )
 from celeriac.core.engine.prefetch import hunger, learn, look
 from celeriac.core.engine.running import (
@@ -46,7 +48,7 @@ from celeriac.core.engine.state import CONFIRM_WAIT_S, EPSILON_S, Out, State
 from celeriac.model.policy import EnginePolicy, TaskPolicy
 
 
-def _nothing(state: State, event: Tick, now: Now, out: Out) -> None:
+def _nothing(state: State, event: Tick | Waits | Resumes, now: Now, out: Out) -> None:
     """Time alone: what is due is done after the events."""
 
 
@@ -55,6 +57,8 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Now, Out], None]] = {
     ChildUp: on_child_up,
     Started: on_started,
     Finished: on_finished,
+    Waits: _nothing,
+    Resumes: _nothing,
     Returned: on_returned,
     Died: on_died,
     Confirmed: on_confirmed,
