@@ -389,4 +389,6 @@ class StoreOptions(Protocol):
     ``connect_timeout_s`` and ``durability`` filled in from the settings.
     """
 
-    def __call__(self, url: str, options: Mapping[str, Any]) -> Any: ...
+    def __call__(self, url: str, options: Mapping[str, Any]) -> Any:
+        """A new, closed adapter. Raises ...Misconfigured for an address or option that cannot work."""
+        ...
