@@ -25,10 +25,11 @@ from typing import NoReturn
 from celeriac.model.run import Runnable
 from celeriac.pools.marks import Marks
 from celeriac.worker.child import child_main, map_marks
-from celeriac.worker.config import Home, WorkerConfig
+from celeriac.worker.config import Home, WorkerConfig, with_pools_of
 from celeriac.worker.exec_child import ChildSpec, exec_child
 from celeriac.worker.log_setup import greet, setup_logging
 from celeriac.worker.node_process import EXIT_FATAL, node_main
+from celeriac.worker.pool_notes import tell_of_pools
 from celeriac.worker.process import STOP_SIGNALS, ignore_stops, name_process, require_descriptors, thread_names, why
 from celeriac.worker.solo import run_solo
 from celeriac.worker.threads import EXIT_GIVEN_UP
@@ -69,10 +70,13 @@ def run_worker(home: Home, config: WorkerConfig) -> int:
 
     Raises what importing the app raises, and ImproperlyConfigured where the system allows too few open files.
     """
-    require_descriptors(config.policy.pools[0].children)
+    require_descriptors(sum(pool.children for pool in config.policy.pools))
     setup_logging(config, "MainProcess")
     name_process("celeriac-main")
     tasks = home.load_tasks()
+    policies = [task.policy for task in tasks.values()]
+    config = with_pools_of(config, policies)
+    tell_of_pools(config.policy, policies)
     if config.is_solo:
         return run_solo(home, config, tasks)
     return _Supervisor(home, config, tasks).run()

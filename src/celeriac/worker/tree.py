@@ -24,9 +24,11 @@ _KIND = socket.SOCK_SEQPACKET if hasattr(os, "pidfd_open") else socket.SOCK_DGRA
 
 
 class SpawnChild(Struct, frozen=True, array_like=True, tag="spawn"):
-    """Node: start this child."""
+    """Node: start a child of this pool; it marks its jobs from this record on."""
 
     child: int
+    pool: str
+    record: int
 
 
 class SignalChild(Struct, frozen=True, array_like=True, tag="signal"):
@@ -167,9 +169,9 @@ class TreeSpawner:
         """Let children map this part of the file."""
         self._send(ShareMarks(offset, size), [fd])
 
-    def spawn(self, child: int) -> None:
-        """Ask for a child."""
-        self._send(SpawnChild(child))
+    def spawn(self, child: int, pool: str = "prefork", record: int = 0) -> None:
+        """Ask for a child of this pool, whose slots are marked from this record on."""
+        self._send(SpawnChild(child, pool, record))
 
     def kill(self, child: int, signum: int) -> None:
         """Ask for a signal to a child."""
