@@ -26,6 +26,7 @@ VERBS: dict[str, str] = {
     "result": "Print what became of a task.",
     "queues": "Show queues and dead letters; pause, resume, revive, drop.",
     "purge": "Delete the messages that wait in the queues.",
+    "chaos": "Prove that nothing is lost: run tasks while processes are killed.",
     "report": "Print what a bug report needs: versions, settings, queues.",
 }
 """Each verb is the command of that name in the module of that name; its line in ``--help`` is here, unloaded."""
