@@ -5,6 +5,7 @@ from celeriac.brokers.memory import MemoryBroker
 from celeriac.testing.backend_suite import BackendSuite
 from celeriac.testing.broker_suite import BrokerSuite
 from celeriac.testing.bus_suite import BusSuite
+from celeriac.testing.kv_suite import KvSuite
 
 
 class _Memory:
@@ -23,3 +24,7 @@ class TestMemoryBackend(_Memory, BackendSuite):
 
 class TestMemoryBus(_Memory, BusSuite):
     adapter = MemoryBroker
+
+
+class TestMemoryKv(_Memory, KvSuite):
+    adapter = MemoryBackend

@@ -11,7 +11,9 @@ from celeriac.testing.broker_suite import BrokerSuite
 from celeriac.testing.bus_suite import BusSuite
 from celeriac.testing.clients import SCALE_VARIABLE
 from celeriac.testing.faults import names_of_tests, run_test
+from celeriac.testing.kv_suite import KvSuite
 from conformance.mutants import MUTANTS, Bus
+from conformance.mutants_kv import Kv, SqliteKv
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +23,8 @@ def impatient(monkeypatch):
 
 
 def suite_for(adapter):
-    backends = (MemoryBackend, SqliteBackend)
-    kind = BackendSuite if issubclass(adapter, backends) else BusSuite if issubclass(adapter, Bus) else BrokerSuite
+    kinds = ((Bus, BusSuite), ((Kv, SqliteKv), KvSuite), ((MemoryBackend, SqliteBackend), BackendSuite))
+    kind = next((suite for classes, suite in kinds if issubclass(adapter, classes)), BrokerSuite)
     on_file = issubclass(adapter, (SqliteBroker, SqliteBackend))
     fields = {
         "adapter": adapter,
@@ -48,6 +50,7 @@ def test_many_faults_of_each_kind_are_planted():
     assert kinds.count(BrokerSuite) >= 15
     assert kinds.count(BackendSuite) >= 10
     assert kinds.count(BusSuite) >= 5
+    assert kinds.count(KvSuite) >= 20
 
 
 def test_an_honest_adapter_passes_what_catches_the_others():
@@ -59,6 +62,6 @@ def test_an_honest_adapter_passes_what_catches_the_others():
 
 
 def test_no_name_of_a_test_hides_another():
-    for suite in (BrokerSuite, BackendSuite, BusSuite):
+    for suite in (BrokerSuite, BackendSuite, BusSuite, KvSuite):
         owners = [base for base in suite.__mro__ for name in vars(base) if name.startswith("test_")]
         assert len(owners) == len(names_of_tests(suite)), f"two parts of {suite.__name__} have a test of one name"

@@ -5,6 +5,7 @@ from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.testing.backend_suite import BackendSuite
 from celeriac.testing.broker_suite import BrokerSuite
 from celeriac.testing.bus_suite import BusSuite
+from celeriac.testing.kv_suite import KvSuite
 
 
 class _Sqlite:
@@ -26,3 +27,7 @@ class TestSqliteBackend(_Sqlite, BackendSuite):
 class TestSqliteBus(_Sqlite, BusSuite):
     adapter = SqliteBroker
     shared = True
+
+
+class TestSqliteKv(_Sqlite, KvSuite):
+    adapter = SqliteBackend

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from celeriac.model.message import Record
 from celeriac.model.ports import Backend, Waiter
 from celeriac.testing.backend_bench import BackendBench
-from celeriac.testing.histories import history_settings
 
 _IDS = ("a", "b", "c", "d")
-_STEPS = 20
 _records = st.lists(
     st.builds(
         Record,
@@ -85,15 +83,3 @@ class BackendMachine(RuleBasedStateMachine):
         """Every record is what the model says."""
         found = self.backend.read(_IDS)
         assert [each and (each.state, each.payload) for each in found] == [self.model.get(one) for one in _IDS]
-
-
-class Histories(BackendBench):
-    """The model test of the suite."""
-
-    def test_random_histories_agree_with_the_reference(self) -> None:
-        """See `BackendMachine`."""
-        machine = type("Machine", (BackendMachine,), {"bench": self})
-        run_state_machine_as_test(
-            machine,
-            settings=history_settings(_STEPS, same=self.same_histories),
-        )

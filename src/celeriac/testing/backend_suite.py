@@ -13,8 +13,8 @@ What is said in `celeriac.testing.broker_suite` about facts, scale and assertion
 
 from __future__ import annotations
 
+from celeriac.testing.backend_histories import Histories
 from celeriac.testing.backend_keeping import Keeping
-from celeriac.testing.backend_machine import Histories
 from celeriac.testing.backend_waiting import Crowding, Watching
 
 

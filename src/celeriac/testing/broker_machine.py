@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from celeriac.model.message import Ack, Bury, Claim, Message, Priority, Release, Settlement, Verdict
 from celeriac.model.ports import Broker, BrokerAdmin
 from celeriac.testing.broker_bench import NEVER_S, PROMPT_S, BrokerBench
 from celeriac.testing.broker_model import ReferenceBroker
 from celeriac.testing.clients import scale
-from celeriac.testing.histories import history_settings
 
 _QUEUES = ("alpha", "beta")
-_STEPS = 40
 _VERDICTS: tuple[Verdict, ...] = (
     Ack(),
     Release(),
@@ -184,15 +182,3 @@ class BrokerMachine(RuleBasedStateMachine):
             expected = self.model.depth(queue)
             assert found.get(queue, type(expected)(queue)) == expected
         assert sorted(each.message.id for each in self._admin.dead(None, 1000)) == sorted(self.model.dead())
-
-
-class Histories(BrokerBench):
-    """The model test of the suite."""
-
-    def test_random_histories_agree_with_the_reference(self) -> None:
-        """See `BrokerMachine`."""
-        machine = type("Machine", (BrokerMachine,), {"bench": self})
-        run_state_machine_as_test(
-            machine,
-            settings=history_settings(_STEPS, same=self.same_histories),
-        )

@@ -21,7 +21,7 @@ from celeriac.testing.broker_claims import Claims
 from celeriac.testing.broker_crowd import Crowds
 from celeriac.testing.broker_deaths import Deaths
 from celeriac.testing.broker_delivering import Delivering
-from celeriac.testing.broker_machine import Histories
+from celeriac.testing.broker_histories import Histories
 from celeriac.testing.broker_settling import Settling
 from celeriac.testing.broker_tools import Tools
 from celeriac.testing.broker_waiting import Waiting

@@ -6,6 +6,7 @@ neither pytest nor Hypothesis, so that it starts quickly.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import struct
@@ -18,6 +19,7 @@ import msgspec
 from celeriac.model.errors import CeleriacError
 from celeriac.model.message import Ack, Message, Receipt, Record, Release, Settlement
 from celeriac.pools.marks import RECORD_BYTES
+from celeriac.testing import kv_loops
 
 HEADER = struct.Struct("!I")
 """The length of the frame that follows."""
@@ -67,6 +69,11 @@ class _Served:
             "publish_on": self._publish_on,
             "write_on": self._write_on,
             "relay_on": self._relay_on,
+            "scan": lambda prefix: list(adapter.scan(prefix)),
+            **{
+                loop.__name__: functools.partial(loop, adapter)
+                for loop in (kv_loops.add_on, kv_loops.swap_on, kv_loops.lock_on, kv_loops.win_on)
+            },
         }
 
     def send(self, answer: Answer) -> None:

@@ -1,0 +1,23 @@
+"""The conformance suite of stores of keys and values: backends that are a `Kv`, and a `KvAtomic`.
+
+::
+
+    class TestMyKv(KvSuite):
+        adapter = MyBackend  # constructed as MyBackend(url, options), a Backend too
+
+        def new_url(self, folder: Path) -> str:
+            return f"mine://localhost/{folder.name}"
+
+What is said in `celeriac.testing.broker_suite` about facts, scale and assertions holds here too. Where a backend has the
+verbs of `Kv` alone, tests of the atomic ones are skipped.
+"""
+
+from __future__ import annotations
+
+from celeriac.testing.kv_atomic import Changing, Crowding
+from celeriac.testing.kv_histories import Histories
+from celeriac.testing.kv_keeping import Keeping
+
+
+class KvSuite(Keeping, Changing, Crowding, Histories):
+    """All of the contract: examples, model, concurrency, deaths."""
