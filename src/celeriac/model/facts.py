@@ -63,3 +63,5 @@ class PoolFacts(Struct, frozen=True):
     slots_per_child: int
     kills: bool
     """True if a hard limit can end one task without touching its neighbours."""
+    by_signal: bool = True
+    """True if interrupts reach a task as signals to its process; else they are frames to the child."""

@@ -56,10 +56,10 @@ class Sockets(NamedTuple):
 
 
 class MarkOf(NamedTuple):
-    """One child's record in the marks."""
+    """The record of a child of one slot."""
 
     marks: Marks
-    child: int
+    record: int
 
 
 class Host:
@@ -79,7 +79,7 @@ class Host:
         allowance: Allowance,
     ) -> None:
         self._data, self._control = sockets
-        self._marks, self._child = mark
+        self._marks, self._record = mark
         self._perform = perform
         self._break_in = break_in
         self._allowance = allowance
@@ -113,7 +113,7 @@ class Host:
     def is_asked_to_stop(self) -> bool:
         """True if it is the present job that was asked to stop; forgets the question."""
         seq = self._seq
-        return bool(seq) and self._marks.is_asked_to_stop(self._child, seq)
+        return bool(seq) and self._marks.is_asked_to_stop(self._record, seq)
 
     def _next(self) -> JobFrame | None:
         """The next job; blocks. None when it is time to leave."""
@@ -127,7 +127,7 @@ class Host:
             if not is_idle:
                 # No job in hand: this child is idle, and says so.
                 is_idle = True
-                self._marks.clear(self._child)
+                self._marks.clear(self._record)
             self._poller.poll(_WAIT_MS)
 
     def _receive(self) -> bool:
@@ -147,7 +147,7 @@ class Host:
 
     def _run(self, job: JobFrame) -> bool:
         """Run one job and answer; True if this child ends after it."""
-        self._marks.begin(self._child, job.key, job.seq, time.monotonic_ns())
+        self._marks.begin(self._record, job.key, job.seq, time.monotonic_ns())
         self._seq = job.seq
         performed = self._perform(job)
         self._seq = 0

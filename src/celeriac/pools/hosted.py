@@ -5,10 +5,11 @@ It never blocks: what a child's socket does not take now waits here and goes out
 
 from __future__ import annotations
 
+import itertools
 import selectors
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -19,28 +20,43 @@ from celeriac.model.facts import PoolFacts
 from celeriac.model.ports import Pool
 from celeriac.model.process_signals import signal_number
 from celeriac.pools.host import SOFT_SIGNAL
+from celeriac.pools.kinds import records_of
 from celeriac.pools.marks import Marks
 from celeriac.pools.spawner import Exited, Spawned, Spawner
-from celeriac.wire.frames import FrameReader, FromChild, JobFrame, Jobs, Leave, RecallJobs, pack
+from celeriac.wire.frames import Break, FrameReader, FromChild, JobFrame, Jobs, Leave, RecallJobs, pack
 
 _RECEIVE_BYTES = 1 << 18
 _SOCKET_BUFFER_BYTES = 1 << 20
 
 
 class Gone(Struct, frozen=True, gc=False):
-    """A child is gone. `last_words` are the frames it had sent and nobody had read, `running` the job it was in, or 0."""
+    """A child is gone. `last_words` are the frames it had sent and nobody had read, `running` the jobs it was in."""
 
     child: int
     pid: int
-    running: int
+    running: tuple[int, ...]
     status: str
     last_words: tuple[FromChild, ...]
+
+
+class _Post:
+    """Where one child stands: its kind, its number to the owner of processes, its records in the marks."""
+
+    __slots__ = ("count", "facts", "first", "place", "seen")
+
+    def __init__(self, facts: PoolFacts, place: int, first: int) -> None:
+        self.facts = facts
+        self.place = place
+        self.first = first
+        self.count = records_of(facts)
+        self.seen = [0] * self.count
+        """The jobs of its slots that were told of as begun."""
 
 
 class _Line:
     """One child's sockets and what is under way on them."""
 
-    __slots__ = ("broken", "child", "control", "data", "out", "pid", "reader")
+    __slots__ = ("broken", "child", "control", "control_out", "data", "out", "pid", "reader")
 
     def __init__(self, child: int, spawned: Spawned) -> None:
         self.child = child
@@ -49,37 +65,64 @@ class _Line:
         self.control = spawned.control
         self.out = bytearray()
         """What the socket did not take yet; while it is not empty, the selector watches for room."""
+        self.control_out = bytearray()
+        """The same of the other socket."""
         self.reader = FrameReader(from_child=True)
         self.broken = False
         """Somebody else wrote to the socket: nothing more can be read from it."""
 
 
 class HostedPool(Pool):
-    """Children of one slot each, started through a `Spawner`.
+    """Children of several kinds, started through a `Spawner`.
 
     :param selector: the node's; sockets of children are registered with ``data=("child", number)``
+    :param kinds: by the names of pools
     """
 
-    def __init__(self, spawner: Spawner, marks: Marks, selector: selectors.BaseSelector, facts: PoolFacts) -> None:
-        self.facts = facts
+    def __init__(
+        self, spawner: Spawner, marks: Marks, selector: selectors.BaseSelector, kinds: Mapping[str, PoolFacts]
+    ) -> None:
+        self.kinds = kinds
         self.spawner = spawner
         self._marks = marks
         self.selector = selector
         self._lines: dict[int, _Line] = {}
-        self._places: dict[int, int] = {}
+        self._posts: dict[int, _Post] = {}
         self._children: dict[int, int] = {}
-        self._seen: dict[int, int] = {}
 
-    def start(self, child: int) -> None:
-        """Ask for a child; `Up` follows when it has imported everything.
+    def start(self, child: int, pool: str) -> None:
+        """Ask for a child of this pool; `Up` follows when it has imported everything.
 
-        A child is known to its spawner, to the marks and in logs by its place, the lowest that is free.
+        A child is known to its spawner and in logs by its place, the lowest that is free.
         """
-        place = next(place for place in range(self._marks.children) if place not in self._children)
-        self._places[child] = place
+        facts = self.kinds[pool]
+        place = next(place for place in itertools.count() if place not in self._children)
+        post = _Post(facts, place, self._free_records(facts))
+        self._posts[child] = post
         self._children[place] = child
-        self._marks.clear(place)
-        self.spawner.spawn(place)
+        self._marks.wipe(post.first, post.count)
+        self.spawner.spawn(place, pool, post.first)
+
+    def slots(self, child: int) -> int:
+        """How many jobs this child runs at once."""
+        return self._posts[child].facts.slots_per_child
+
+    def _free_records(self, facts: PoolFacts) -> int:
+        """The first record of a free stretch: lowest for processes, highest for children of many slots, so that the
+        small ones do not cut up the room of the large ones."""
+        count = records_of(facts)
+        taken = sorted((post.first, post.first + post.count) for post in self._posts.values())
+        free: list[int] = []
+        start = 0
+        for first, end in [*taken, (self._marks.records, self._marks.records)]:
+            if first - start >= count:
+                free.append(start if facts.by_signal else first - count)
+            start = end
+        if not free:
+            raise RuntimeError(
+                f"no room in the marks for {count} more slots of {facts.name}: {len(taken)} children live"
+            )
+        return free[0] if facts.by_signal else free[-1]
 
     def adopt(self, spawned: Spawned) -> None:
         """Take a new child's sockets over."""
@@ -121,46 +164,35 @@ class HostedPool(Pool):
         self._tell(child, Leave())
 
     def interrupt(self, child: int, seq: int, how: Literal["soft", "hard", "terminate"], signal_name: str) -> None:
-        """Break into job `seq`: softly by exception; otherwise by killing the process it has to itself."""
-        place = self._places.get(child)
-        if place is None:
+        """Break into job `seq`: by exception; or, if not softly, by killing the process it has to itself."""
+        post = self._posts.get(child)
+        if post is None:
             return
-        if self.facts.kills and how != "soft" and self._marks.running(place)[0] != seq:
+        signum = _signal_of(signal_name) if how == "terminate" else signal.SIGKILL
+        if not post.facts.by_signal:
+            self._tell(child, Break(seq, how, signum))
+            return
+        if post.facts.kills and how != "soft" and self._marks.running(post.first)[0] != seq:
             # It has ended meanwhile; its successor must not pay.
             return
-        self._marks.ask_to_stop(place, seq)
-        if how == "soft":
-            self.spawner.kill(place, SOFT_SIGNAL)
-        elif how == "terminate":
-            try:
-                signum = signal_number(signal_name)
-            except ValueError:
-                # From a client of another system: to end the task is what was asked for.
-                signum = signal.SIGTERM
-            self.spawner.kill(place, signum)
-        else:
-            self.spawner.kill(place, signal.SIGKILL)
+        self._marks.ask_to_stop(post.first, seq)
+        self.spawner.kill(post.place, SOFT_SIGNAL if how == "soft" else signum)
 
     def kill(self, child: int) -> None:
         """End a child at once; `Gone` follows."""
-        place = self._places.get(child)
-        if place is not None:
-            self.spawner.kill(place, signal.SIGKILL)
+        post = self._posts.get(child)
+        if post is not None:
+            self.spawner.kill(post.place, signal.SIGKILL)
 
     def writable(self, child: int) -> None:
         """There is room on this child's socket."""
         line = self._lines.get(child)
         if line is None:
             return
-        out = line.out
-        try:
-            while out:
-                del out[: line.data.send(out[:_SOCKET_BUFFER_BYTES])]
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            out.clear()
-        self.selector.modify(line.data, selectors.EVENT_READ, ("child", line.child))
+        if line.out and _flush(line.data, line.out):
+            self.selector.modify(line.data, selectors.EVENT_READ, ("child", line.child))
+        if line.control_out and _flush(line.control, line.control_out):
+            self.selector.unregister(line.control)
 
     def readable(self, child: int) -> list[FromChild]:
         """What this child has sent."""
@@ -185,29 +217,37 @@ class HostedPool(Pool):
         return []
 
     def gone(self, exited: Exited) -> Gone:
-        """A child was reaped: read its last words, tell which job it was in, forget it."""
-        place = exited.child
-        child = self._children.pop(place)
-        del self._places[child]
-        running, _ = self._marks.running(place)
+        """A child was reaped: read its last words, tell which jobs it was in, forget it."""
+        child = self._children.pop(exited.child)
+        post = self._posts.pop(child)
+        running = self._marks.all_running(post.first, post.count)
         line = self._lines.pop(child, None)
         last_words: Sequence[FromChild] = ()
         if line is not None:
             last_words = self._last_words(line)
             if line.broken:
-                # Its outcome cannot be read, and most likely it was that job which wrote.
-                running = self._marks.last(place)
-        self._marks.clear(place)
-        return Gone(child, exited.pid, running, exited.status, tuple(last_words))
+                # Its outcomes cannot be read, and most likely it was one of the last jobs that wrote.
+                running = self._marks.all_last(post.first, post.count)
+        self._marks.wipe(post.first, post.count)
+        jobs = tuple(seq for seq in running if seq)
+        return Gone(child, exited.pid, jobs, exited.status, tuple(last_words))
 
     def begun(self) -> list[tuple[int, int, float]]:
         """(child, job, monotonic start) of each job seen in its body that was not told before."""
         news: list[tuple[int, int, float]] = []
         for child in self._lines:
-            seq, at = self._marks.running(self._places[child])
-            if seq and self._seen.get(child) != seq:
-                self._seen[child] = seq
-                news.append((child, seq, at))
+            post = self._posts[child]
+            running = self._marks.all_running(post.first, post.count)
+            if running == post.seen:
+                continue
+            for slot, (seq, seen) in enumerate(zip(running, post.seen, strict=True)):
+                if seq and seq != seen:
+                    now, at = self._marks.running(post.first + slot)
+                    if now == seq:
+                        news.append((child, seq, at))
+                    else:  # it has ended meanwhile
+                        running[slot] = seen
+            post.seen = running
         return news
 
     def pids(self) -> dict[int, int]:
@@ -234,21 +274,40 @@ class HostedPool(Pool):
         self._stop_reading(line)
         line.data.close()
         line.control.close()
-        self._seen.pop(line.child, None)
         return frames
 
     def _stop_reading(self, line: _Line) -> None:
-        try:
-            self.selector.unregister(line.data)
-        except KeyError:
-            return
+        """What it has to say is over; so is what it could be told."""
+        for sock in (line.data, line.control):
+            with suppress(KeyError):
+                self.selector.unregister(sock)
+        line.control_out.clear()
 
-    def _tell(self, child: int, frame: RecallJobs | Leave) -> None:
+    def _tell(self, child: int, frame: RecallJobs | Leave | Break) -> None:
         line = self._lines.get(child)
         if line is None:
             return
-        try:
-            line.control.send(pack(frame))
-        except OSError:
-            # Full or gone. A recall that is not heard costs time, no task.
-            return
+        is_waiting = bool(line.control_out)
+        line.control_out += pack(frame)
+        if not is_waiting and not _flush(line.control, line.control_out):
+            self.selector.register(line.control, selectors.EVENT_WRITE, ("child", child))
+
+
+def _flush(sock: socket.socket, out: bytearray) -> bool:
+    """Send what the socket takes; True if nothing is left to be sent, also because nobody reads any more."""
+    try:
+        while out:
+            del out[: sock.send(out[:_SOCKET_BUFFER_BYTES])]
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError:
+        out.clear()
+    return True
+
+
+def _signal_of(name: str) -> int:
+    try:
+        return signal_number(name)
+    except ValueError:
+        # From a client of another system: to end the task is what was asked for.
+        return signal.SIGTERM

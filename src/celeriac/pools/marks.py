@@ -1,6 +1,6 @@
 """The shared page on which children mark the job they are in.
 
-One record of 64 bytes per child, all words unsigned 64-bit in machine order:
+One record of 64 bytes per slot, all words unsigned 64-bit in machine order:
 
 ====  ==========================================================================
 word  meaning
@@ -12,8 +12,8 @@ word  meaning
 4     number of the job that began last, also when idle again
 ====  ==========================================================================
 
-A child writes its record before the body, so that whoever finds it dead knows which job it was in, and that
-the others had not begun. Aligned 8-byte stores are not torn on the machines we run on; word 0 is written last,
+The slots of one child have consecutive records. A child writes the record before the body, so that whoever finds it
+dead knows which jobs it was in, and that the others had not begun. Aligned 8-byte stores are not torn on the machines we run on; word 0 is written last,
 so a reader that sees it set sees the others.
 """
 
@@ -26,39 +26,43 @@ _WORDS = RECORD_BYTES // 8
 
 
 class Marks:
-    """Records in shared memory; `children` of them, numbered from 0.
+    """Records in shared memory; `records` of them, numbered from 0.
 
-    :param memory: a shared mapping of at least ``children * RECORD_BYTES`` bytes
+    :param memory: a shared mapping of at least ``records * RECORD_BYTES`` bytes
     """
 
-    def __init__(self, memory: mmap.mmap, children: int) -> None:
-        if len(memory) < children * RECORD_BYTES:
-            raise ValueError(f"marks for {children} children need {children * RECORD_BYTES} bytes, got {len(memory)}")
-        self.children = children
+    def __init__(self, memory: mmap.mmap, records: int) -> None:
+        if len(memory) < records * RECORD_BYTES:
+            raise ValueError(f"{records} marks need {records * RECORD_BYTES} bytes, got {len(memory)}")
+        self.records = records
         self._memory = memory
-        self._words = memoryview(memory)[: children * RECORD_BYTES].cast("Q")
+        self._words = memoryview(memory)[: records * RECORD_BYTES].cast("Q")
 
-    def begin(self, child: int, key: int, seq: int, started_ns: int) -> None:
-        """This child enters the body of job `seq`."""
+    def begin(self, record: int, key: int, seq: int, started_ns: int) -> None:
+        """This slot enters the body of job `seq`."""
         words = self._words
-        at = child * _WORDS
+        at = record * _WORDS
         words[at] = 0
         words[at + 2] = started_ns
         words[at + 4] = seq
         words[at + 1] = seq
         words[at] = key
 
-    def clear(self, child: int) -> None:
-        """This child is in no body."""
+    def clear(self, record: int) -> None:
+        """This slot is in no body."""
         words = self._words
-        at = child * _WORDS
+        at = record * _WORDS
         words[at] = 0
         words[at + 1] = 0
         words[at + 3] = 0
 
-    def running(self, child: int) -> tuple[int, float]:
-        """(job number, monotonic seconds of its beginning); (0, 0.0) when the child is in no body."""
-        at = child * _WORDS
+    def wipe(self, first: int, count: int) -> None:
+        """These slots have never been in any body."""
+        self._words[first * _WORDS : (first + count) * _WORDS] = memoryview(bytes(count * RECORD_BYTES)).cast("Q")
+
+    def running(self, record: int) -> tuple[int, float]:
+        """(job number, monotonic seconds of its beginning); (0, 0.0) when the slot is in no body."""
+        at = record * _WORDS
         words = self._words
         seq = words[at + 1]
         started_ns = words[at + 2]
@@ -66,17 +70,21 @@ class Marks:
             return 0, 0.0
         return seq, started_ns / 1e9
 
-    def last(self, child: int) -> int:
-        """The job that began last, whether it still runs or not."""
-        return self._words[child * _WORDS + 4]
+    def all_running(self, first: int, count: int) -> list[int]:
+        """The job of each of these slots, 0 for one that is in no body."""
+        return self._words[first * _WORDS + 1 : (first + count) * _WORDS : _WORDS].tolist()
 
-    def ask_to_stop(self, child: int, seq: int) -> None:
-        """Name the job that the next soft interrupt is meant for."""
-        self._words[child * _WORDS + 3] = seq
+    def all_last(self, first: int, count: int) -> list[int]:
+        """The job that each of these slots began last, whether it still runs or not; 0 for none."""
+        return self._words[first * _WORDS + 4 : (first + count) * _WORDS : _WORDS].tolist()
 
-    def is_asked_to_stop(self, child: int, seq: int) -> bool:
+    def ask_to_stop(self, record: int, seq: int) -> None:
+        """Name the job that the next interrupt by signal is meant for."""
+        self._words[record * _WORDS + 3] = seq
+
+    def is_asked_to_stop(self, record: int, seq: int) -> bool:
         """True if job `seq` is the one asked to stop; forgets the question."""
-        at = child * _WORDS + 3
+        at = record * _WORDS + 3
         if self._words[at] != seq:
             return False
         self._words[at] = 0

@@ -50,8 +50,8 @@ class Spawner(Protocol):
         """Let children map this part of the file as their marks. Before the first `spawn`."""
         ...
 
-    def spawn(self, child: int) -> None:
-        """Start a child; `Spawned` follows, later `Exited`."""
+    def spawn(self, child: int, pool: str, record: int) -> None:
+        """Start a child of this pool, whose slots are marked from this record on; `Spawned` follows, later `Exited`."""
         ...
 
     def kill(self, child: int, signum: int) -> None:

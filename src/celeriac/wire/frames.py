@@ -10,7 +10,7 @@ bytes that came in.
 from __future__ import annotations
 
 import struct
-from typing import Any, Union
+from typing import Any, Literal, Union
 
 import msgspec
 from msgspec import Struct
@@ -52,6 +52,16 @@ class Leave(Struct, frozen=True, gc=False, array_like=True, tag="leave"):
     """Node to child, on the control socket: give back what you have not begun, and end."""
 
 
+class Break(Struct, frozen=True, gc=False, array_like=True, tag="break"):
+    """Node to child, on the control socket: break into this job, and no other. For children of many slots; a process
+    that a job has to itself gets a signal instead."""
+
+    seq: int
+    how: Literal["soft", "hard", "terminate"]
+    signum: int = 15
+    """What `terminate` was asked to send; the exception carries it."""
+
+
 class Hello(Struct, frozen=True, gc=False, array_like=True, tag="hello"):
     """Child to node: up."""
 
@@ -82,8 +92,20 @@ class Back(Struct, frozen=True, gc=False, array_like=True, tag="back"):
     seqs: tuple[int, ...]
 
 
-ToChild = Union[Jobs, RecallJobs, Leave]
-FromChild = Union[Hello, Done, Keep, Back]
+class Waits(Struct, frozen=True, gc=False, array_like=True, tag="waits"):
+    """Child to node: this running job waits for the result of another one, and needs no slot meanwhile."""
+
+    seq: int
+
+
+class Resumes(Struct, frozen=True, gc=False, array_like=True, tag="resumes"):
+    """Child to node: this job, which has waited, goes on."""
+
+    seq: int
+
+
+ToChild = Union[Jobs, RecallJobs, Leave, Break]
+FromChild = Union[Hello, Done, Keep, Back, Waits, Resumes]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_to_child = msgspec.msgpack.Decoder(ToChild)

@@ -10,6 +10,8 @@ import socket
 from collections.abc import Mapping
 from types import FrameType
 
+from msgspec import Struct
+
 from celeriac.core.engine.effects import Final
 from celeriac.model.context import Place
 from celeriac.model.run import Performed, Runnable
@@ -51,6 +53,16 @@ def map_marks(fd: int, offset: int, size: int) -> Marks:
     return Marks(mmap.mmap(fd, size, mmap.MAP_SHARED, offset=offset), size // RECORD_BYTES)
 
 
+class Post(Struct, frozen=True):
+    """Where a child stands."""
+
+    place: int
+    """Its number to the owner of processes and in logs."""
+    pool: str
+    record: int
+    """The first of its slots' records in the marks."""
+
+
 def child_main(
     child: int,
     parent_pid: int,
@@ -60,14 +72,21 @@ def child_main(
     tasks: Mapping[str, Runnable],
     config: WorkerConfig,
 ) -> None:
-    """Be child number `child`; returns when the node says leave."""
+    """Be child number `child` of processes; returns when the node says leave."""
+    be_child(Post(child, "prefork", child), parent_pid, Sockets(data, control), marks, tasks, config)
+
+
+def be_child(
+    post: Post, parent_pid: int, sockets: Sockets, marks: Marks, tasks: Mapping[str, Runnable], config: WorkerConfig
+) -> None:
+    """Be the child of this post, whose pool is one of `config.policy.pools`; returns when the node says leave."""
     die_with_parent(parent_pid)
-    name_process(f"celeriac-{child + 1}")
+    name_process(f"celeriac-{post.place + 1}")
     prefer_for_oom()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     allowance = Allowance(config.tasks_per_child_max, config.memory_per_child_max_kib)
     env = make_env(config)
-    host = Host(Sockets(data, control), MarkOf(marks, child), make_performer(tasks, env), env.break_in, allowance)
+    host = Host(sockets, MarkOf(marks, post.record), make_performer(tasks, env), env.break_in, allowance)
     env.on_started = host.keep
 
     def on_end(signum: int, _frame: FrameType | None) -> None:
