@@ -13,6 +13,7 @@ What is said in `celeriac.testing.broker_suite` about facts, scale and assertion
 
 from __future__ import annotations
 
+from celeriac.testing import needed as _needed  # noqa: F401 - first, for it says what to install
 from celeriac.testing.backend_histories import Histories
 from celeriac.testing.backend_keeping import Keeping
 from celeriac.testing.backend_waiting import Crowding, Watching

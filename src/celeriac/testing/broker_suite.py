@@ -17,6 +17,7 @@ set ``CELERIAC_TEST_SCALE`` above 1 on slow machines: every bound is multiplied 
 
 from __future__ import annotations
 
+from celeriac.testing import needed as _needed  # noqa: F401 - first, for it says what to install
 from celeriac.testing.broker_claims import Claims
 from celeriac.testing.broker_crowd import Crowds
 from celeriac.testing.broker_deaths import Deaths

@@ -20,6 +20,7 @@ from typing import ClassVar, cast
 
 from celeriac.model.errors import OperationalError
 from celeriac.model.ports import Bus, Subscription
+from celeriac.testing import needed as _needed  # noqa: F401 - first, for it says what to install
 from celeriac.testing.clients import Call, scale, wait_until
 from celeriac.testing.store_bench import LONG_WAIT_S, PROMPT_S, StoreBench
 

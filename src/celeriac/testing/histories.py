@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from celeriac.testing.client_program import load
+from celeriac.testing.needed import EXTRA
 
 EXAMPLES_VARIABLE = "CELERIAC_TEST_EXAMPLES"
 """How many random histories a model test tries; more are a longer proof."""
@@ -31,7 +32,7 @@ def run_histories(machine: str, bench: Any, steps: int, *, same: bool) -> None:
         from hypothesis import HealthCheck, Phase, settings
         from hypothesis.stateful import run_state_machine_as_test
     except ImportError:
-        pytest.fail("the model test needs Hypothesis: pip install 'celeriac[testing]'", pytrace=False)
+        pytest.fail(f"the model test needs Hypothesis: pip install '{EXTRA}'", pytrace=False)
     run_state_machine_as_test(
         type("Machine", (load(machine),), {"bench": bench}),
         settings=settings(

@@ -14,6 +14,7 @@ verbs of `Kv` alone, tests of the atomic ones are skipped.
 
 from __future__ import annotations
 
+from celeriac.testing import needed as _needed  # noqa: F401 - first, for it says what to install
 from celeriac.testing.kv_atomic import Changing, Crowding
 from celeriac.testing.kv_histories import Histories
 from celeriac.testing.kv_keeping import Keeping
