@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timezone, tzinfo
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
+from celeriac.controlling import Control
 from celeriac.core.route import Router
 from celeriac.current import (
     get_current_task,
@@ -25,13 +26,14 @@ from celeriac.current import (
     set_default,
     unset,
 )
-from celeriac.loading import Discovery, resolved_routes, zone_of
+from celeriac.loading import Discovery, make_router, zone_of
 from celeriac.model.context import Context
 from celeriac.model.errors import ImproperlyConfigured
 from celeriac.model.message import Record
 from celeriac.model.ports import Backend, Broker
 from celeriac.model.run import Runnable
 from celeriac.registry import TaskRegistry
+from celeriac.reporting import bugreport
 from celeriac.result import AsyncResult as Result
 from celeriac.sending import send_by_name
 from celeriac.settings import Settings
@@ -285,14 +287,7 @@ class Celeriac:
         version = self.conf.version
         cached = self._router
         if cached is None or cached[0] != version:
-            conf = self.conf
-            router = Router(
-                resolved_routes(conf["task_routes"]),
-                conf["task_queues"],
-                conf["task_default_queue"],
-                bool(conf["task_create_missing_queues"]),
-            )
-            cached = self._router = (conf.version, router)
+            cached = self._router = (version, make_router(self.conf))
         return cached[1]
 
     # results
@@ -322,8 +317,16 @@ class Celeriac:
 
     def revoke(self, task_id: str | Sequence[str], terminate: bool = False, signal: str | None = None) -> None:
         """Tasks must not run: those that wait become REVOKED. With `terminate` running ones are ended."""
-        ids = [task_id] if isinstance(task_id, str) else list(task_id)
-        revoke_tasks(self, ids, terminate, signal)
+        revoke_tasks(self, task_id, terminate, signal)
+
+    @property
+    def control(self) -> Control:
+        """Remote control of the workers."""
+        return Control(self)
+
+    def bugreport(self) -> str:
+        """Versions and settings as text."""
+        return bugreport(self)
 
     # what a worker asks for
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timezone, tzinfo
 from typing import Any
 
+from celeriac.core.route import Router
 from celeriac.model.errors import ImproperlyConfigured
 from celeriac.settings_source import resolve
 
@@ -60,6 +61,16 @@ def _router(name: str) -> Any:
     if isinstance(router, type) and not isinstance(router, Mapping):
         return router()
     return router
+
+
+def make_router(conf: Mapping[str, Any]) -> Router:
+    """Where calls go by these settings. Raises ImproperlyConfigured."""
+    return Router(
+        resolved_routes(conf["task_routes"]),
+        conf["task_queues"],
+        conf["task_default_queue"],
+        bool(conf["task_create_missing_queues"]),
+    )
 
 
 def zone_of(name: Any, utc: bool) -> tzinfo | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from celeriac.control.asking import tell
+from celeriac.control.words import Request
 from celeriac.model import states
 from celeriac.model.context import Context
 from celeriac.model.errors import TaskRevokedError
@@ -19,8 +19,8 @@ from celeriac.wire.serializers import serializer_named
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
 
-CONTROL_TOPIC = "control"
-"""Topic of the bus that every node listens to."""
+_IDS_PER_WORD = 5000
+"""So many ids are told at once: a word has a largest size, and an id is a text of any length up to about 200."""
 
 
 def write_state(app: Celeriac, task_id: str, state: str, meta: Any, request: Context | None) -> None:
@@ -52,8 +52,25 @@ def _head(app: Celeriac, task_id: str, request: Context | None) -> RecordHead:
     )
 
 
-def revoke_tasks(app: Celeriac, ids: Sequence[str], terminate: bool, signal: str | None) -> None:
+def revoke_tasks(app: Celeriac, task_id: str | Sequence[str], terminate: bool, signal: str | None) -> None:
     """Mark tasks as cancelled in the store, tell all nodes, and write REVOKED for those that have not ended.
+
+    Raises what `revoke_marked` raises.
+    """
+    broker: object = app.sender.broker()
+    ids = [task_id] if isinstance(task_id, str) else list(task_id)
+
+    def spread() -> None:
+        if isinstance(broker, Bus):
+            for request in revoke_requests(ids, terminate, signal):
+                tell(broker, request)
+
+    revoke_marked(app, ids, signal, spread)
+
+
+def revoke_marked(app: Celeriac, ids: Sequence[str], signal: str | None, spread: Callable[[], object]) -> None:
+    """Mark tasks as cancelled in the store, have `spread` tell the nodes, and write REVOKED for those that have not
+    ended.
 
     Raises ValueError for no signal, BrokerUnavailable, BackendUnavailable, NotImplementedError if the broker cannot
     keep cancellations.
@@ -66,10 +83,15 @@ def revoke_tasks(app: Celeriac, ids: Sequence[str], terminate: bool, signal: str
     if not isinstance(broker, BrokerAdmin):
         raise NotImplementedError(f"the {broker.facts.name} broker cannot keep cancellations")
     broker.cancel(ids)
+    spread()
     _write_revoked(app, ids)
-    if isinstance(broker, Bus):
-        order = {"revoke": list(ids), "terminate": terminate, "signal": signal}
-        broker.publish_topic(CONTROL_TOPIC, msgspec.json.encode(order))
+
+
+def revoke_requests(ids: Sequence[str], terminate: bool, signal: str | None) -> Iterator[Request]:
+    """What the nodes are told of tasks that are marked in the store already."""
+    for start in range(0, len(ids), _IDS_PER_WORD):
+        arguments = {"task_id": list(ids[start : start + _IDS_PER_WORD]), "terminate": terminate, "stored": True}
+        yield Request("revoke", arguments if signal is None else {**arguments, "signal": str(signal)})
 
 
 def _write_revoked(app: Celeriac, ids: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from celeriac.model.message import (
     Settled,
     Settlement,
     Waiting,
+    WaitingState,
 )
 from celeriac.model.ports import Subscription
 from celeriac.model.urls import parse_url
@@ -91,9 +92,9 @@ class MemoryBroker:
         """Counts per queue, sorted by name."""
         return memory_admin.depth(self._store, queues)
 
-    def peek(self, queue: str, limit: int) -> Sequence[Waiting]:
-        """The next messages in the order of delivery."""
-        return memory_admin.peek(self._store, queue, limit)
+    def peek(self, queue: str, limit: int, state: WaitingState | None = None) -> Sequence[Waiting]:
+        """The next messages in the order of delivery; those of one state if `state` names it."""
+        return memory_admin.peek(self._store, queue, limit, state)
 
     def purge(self, queue: str) -> int:
         """Delete what is ready or delayed; return how many."""
@@ -119,10 +120,10 @@ class MemoryBroker:
         """Mark tasks as cancelled."""
         memory_admin.cancel(self._store, ids, keep_s)
 
-    def publish_topic(self, topic: str, data: bytes) -> None:
-        """Send to all present subscribers."""
+    def publish_topic(self, topic: str, data: bytes) -> int:
+        """Send to all present subscribers; how many there are."""
         self._holder.check_open()
-        self._store.topics.publish(topic, data)
+        return self._store.topics.publish(topic, data)
 
     def subscribe(self, topics: Sequence[str]) -> Subscription:
         """From now on collect what is published to `topics`."""

@@ -21,6 +21,7 @@ from celeriac.model.message import (
     Settled,
     Settlement,
     Waiting,
+    WaitingState,
 )
 from celeriac.model.ports import Subscription
 from celeriac.stores import sqlite_admin
@@ -143,10 +144,10 @@ class SqliteBroker:
         self._check_open()
         return self._store.main.read(lambda conn: sqlite_admin.depth(conn, queues))
 
-    def peek(self, queue: str, limit: int) -> Sequence[Waiting]:
-        """The next messages in the order of delivery."""
+    def peek(self, queue: str, limit: int, state: WaitingState | None = None) -> Sequence[Waiting]:
+        """The next messages in the order of delivery; those of one state if `state` names it."""
         self._check_open()
-        return self._store.main.read(lambda conn: sqlite_admin.peek(conn, queue, limit))
+        return self._store.main.read(lambda conn: sqlite_admin.peek(conn, queue, limit, state))
 
     def purge(self, queue: str) -> int:
         """Delete what is ready or delayed; return how many."""
@@ -189,10 +190,10 @@ class SqliteBroker:
 
     # ---------------------------------------------------------------- Bus
 
-    def publish_topic(self, topic: str, data: bytes) -> None:
-        """Send to all present subscribers."""
+    def publish_topic(self, topic: str, data: bytes) -> int:
+        """Send to all present subscribers; how many there are."""
         self._check_open()
-        publish_topic(self._store, topic, data)
+        return publish_topic(self._store, topic, data)
 
     def subscribe(self, topics: Sequence[str]) -> Subscription:
         """From now on collect what is published to `topics`."""

@@ -167,11 +167,14 @@ class DeadLetter(Struct, frozen=True, gc=False):
     parked: bool = False
 
 
+WaitingState = Literal["ready", "delayed", "claimed"]
+
+
 class Waiting(Struct, frozen=True, gc=False):
     """One message as `BrokerAdmin.peek` shows it; peeking claims nothing."""
 
     message: Message
-    state: Literal["ready", "delayed", "claimed"]
+    state: WaitingState
     due_at: float | None = None
     attempt: int = 0
     crashes: int = 0

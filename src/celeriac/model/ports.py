@@ -26,6 +26,7 @@ from celeriac.model.message import (
     Settled,
     Settlement,
     Waiting,
+    WaitingState,
 )
 
 
@@ -94,8 +95,8 @@ class BrokerAdmin(Protocol):
         """Counts per queue; all known queues when none is named. Sorted by name."""
         ...
 
-    def peek(self, queue: str, limit: int) -> Sequence[Waiting]:
-        """The next messages in the order of delivery (ready, then delayed by due time, then claimed)."""
+    def peek(self, queue: str, limit: int, state: WaitingState | None = None) -> Sequence[Waiting]:
+        """The next messages in the order of delivery (ready, delayed by due time, claimed), or those of one state."""
         ...
 
     def purge(self, queue: str) -> int:
@@ -185,8 +186,8 @@ class Nodes(Protocol):
 class Bus(Protocol):
     """Broadcast: every subscriber of a topic gets every message published while it listens."""
 
-    def publish_topic(self, topic: str, data: bytes) -> None:
-        """Send to all present subscribers. Raises BrokerUnavailable."""
+    def publish_topic(self, topic: str, data: bytes) -> int | None:
+        """Send to all present subscribers; how many there are, None where nobody knows. Raises BrokerUnavailable."""
         ...
 
     def subscribe(self, topics: Sequence[str]) -> Subscription:

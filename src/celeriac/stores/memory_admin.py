@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from celeriac.model.message import DeadLetter, Depth, Waiting
+from celeriac.model.message import DeadLetter, Depth, Waiting, WaitingState
 from celeriac.stores.memory import Buried, Flag, Held, MemoryStore
 from celeriac.stores.memory_bells import MemoryBell
 
@@ -35,8 +35,8 @@ def depth(store: MemoryStore, queues: Sequence[str]) -> list[Depth]:
         return counts
 
 
-def peek(store: MemoryStore, queue: str, limit: int) -> list[Waiting]:
-    """The next messages in the order of delivery."""
+def peek(store: MemoryStore, queue: str, limit: int, state: WaitingState | None = None) -> list[Waiting]:
+    """The next messages in the order of delivery; those of one state if `state` names it."""
     with store.lock:
         store.return_expired()
         line = store.lines.get(queue)
@@ -52,7 +52,8 @@ def peek(store: MemoryStore, queue: str, limit: int) -> list[Waiting]:
             one = store.claimed[key][0]
             if one.message.queue == queue:
                 views.append(Waiting(one.message, "claimed", None, one.attempt, one.crashes))
-        return views[: max(limit, 0)]
+        wanted = views if state is None else [view for view in views if view.state == state]
+        return wanted[: max(limit, 0)]
 
 
 def purge(store: MemoryStore, queue: str) -> int:

@@ -50,13 +50,14 @@ class MemoryTopics:
         self._arrived = threading.Condition(lock)
         self._ears: set[MemorySubscription] = set()
 
-    def publish(self, topic: str, data: bytes) -> None:
-        """Hand `data` to every present subscriber of `topic`."""
+    def publish(self, topic: str, data: bytes) -> int:
+        """Hand `data` to every present subscriber of `topic`; how many there are."""
         with self._arrived:
-            for ear in self._ears:
-                if topic in ear.names:
-                    ear.mailbox.append((topic, data))
+            listening = [ear for ear in self._ears if topic in ear.names]
+            for ear in listening:
+                ear.mailbox.append((topic, data))
             self._arrived.notify_all()
+            return len(listening)
 
     def subscribe(self, names: Sequence[str]) -> MemorySubscription:
         """A new ear, listening from now on."""

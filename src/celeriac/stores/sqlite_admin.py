@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 
-from celeriac.model.message import DeadLetter, Depth, Message, Waiting
+from celeriac.model.message import DeadLetter, Depth, Message, Waiting, WaitingState
 from celeriac.stores import sqlite_messages as messages_sql
 
 _DEPTH = """
@@ -50,15 +50,15 @@ def _shown(key: int, data: bytes) -> Message:
         return messages_sql.damaged_message(key, data)
 
 
-def peek(conn: sqlite3.Connection, queue: str, limit: int) -> list[Waiting]:
-    """The next messages in the order of delivery."""
+def peek(conn: sqlite3.Connection, queue: str, limit: int, wanted: WaitingState | None = None) -> list[Waiting]:
+    """The next messages in the order of delivery; those of one state if `wanted` names it."""
     now = time.time()
     row = conn.execute("select id from queue where name=?", (queue,)).fetchone()
     if row is None or limit <= 0:
         return []
     views: list[Waiting] = []
     # What is due but not yet made ready counts as ready, at its place.
-    for source, state in (
+    sources: tuple[tuple[str, WaitingState], ...] = (
         (
             """select rank, key, attempt, crashes, null as due_at from ready where queue=:queue union all
             select rank, key, attempt, crashes, null from due where queue=:queue and due_at<=:now order by rank, key""",
@@ -69,14 +69,17 @@ def peek(conn: sqlite3.Connection, queue: str, limit: int) -> list[Waiting]:
             "delayed",
         ),
         ("select rank, key, attempt, crashes, null from claimed where queue=:queue order by key", "claimed"),
-    ):
+    )
+    for source, state in sources:
+        if wanted not in {None, state}:
+            continue
         rows = conn.execute(
             f"{source} limit :limit", {"queue": row[0], "now": now, "limit": limit - len(views)}
         ).fetchall()
         for _, key, attempt, crashes, due_at in rows:
             body = conn.execute("select data from message where key=?", (key,)).fetchone()
             if body is not None:
-                views.append(Waiting(_shown(key, body[0]), state, due_at, attempt, crashes))  # type: ignore[arg-type]
+                views.append(Waiting(_shown(key, body[0]), state, due_at, attempt, crashes))
     return views
 
 

@@ -7,6 +7,7 @@ a read-only /tmp) every waiter polls.
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import os
@@ -130,6 +131,16 @@ class Bells:
                 os.write(fd, b"!")
             finally:
                 os.close(fd)
+
+    def is_abandoned(self, name: str) -> bool:
+        """True if there is such a bell and no process listens to it: who did has died. Never blocks, never raises."""
+        if self.folder is None:
+            return False
+        try:
+            os.close(os.open(f"{self.folder}/{name}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW))
+        except OSError as exc:
+            return exc.errno == errno.ENXIO
+        return False
 
     def _look(self, name: str, known: tuple[int, int, float] | None, now: float) -> tuple[int, int, float]:
         try:

@@ -23,8 +23,11 @@ _RENEW_BELOW_S = 40.0
 _WORDS_MAX = 1000
 
 
-def publish_topic(store: SqliteStore, topic: str, data: bytes) -> None:
-    """Keep `data` for every present subscriber of `topic`, and ring for them. Raises StoreFault."""
+def publish_topic(store: SqliteStore, topic: str, data: bytes) -> int:
+    """Keep `data` for every present subscriber of `topic`, and ring for them; how many there are. Raises StoreFault.
+
+    Subscribers that have died without a word are known by their bells, and not counted.
+    """
 
     def ears(conn: sqlite3.Connection) -> list[str]:
         rows = conn.execute(
@@ -32,7 +35,7 @@ def publish_topic(store: SqliteStore, topic: str, data: bytes) -> None:
         ).fetchall()
         return [oid for (oid,) in rows]
 
-    oids = store.main.read(ears)
+    oids = [oid for oid in store.main.read(ears) if not store.bells.is_abandoned(f"e-{oid}")]
     if oids:
         store.main.write(
             lambda conn: (
@@ -41,6 +44,7 @@ def publish_topic(store: SqliteStore, topic: str, data: bytes) -> None:
         )
         for oid in oids:
             store.bells.ring_once(f"e-{oid}")
+    return len(oids)
 
 
 class SqliteSubscription:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -80,8 +80,25 @@ def with_pools_of(config: WorkerConfig, policies: Iterable[TaskPolicy]) -> Worke
     return replace(config, policy=replace(config.policy, pools=tuple(pools)))
 
 
+class SettingsTable(Protocol):
+    """Settings, as far as others may see them."""
+
+    def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
+        """As a plain dict, without secrets."""
+        ...
+
+
 class Home(Protocol):
     """The app, as its worker sees it."""
+
+    @property
+    def conf(self) -> SettingsTable:
+        """Its settings."""
+        ...
+
+    def bugreport(self) -> str:
+        """Versions and settings as text, for those who ask from afar."""
+        ...
 
     def load_tasks(self) -> Mapping[str, Runnable]:
         """Import every module the app names (`imports`, `include`, autodiscovery) and return the registry.

@@ -19,16 +19,18 @@ from celeriac.core.engine import events as ev
 from celeriac.core.engine.step import new_state, start, step
 from celeriac.model.message import Delivery, Receipt, Record, Settlement
 from celeriac.model.policy import TaskPolicy
-from celeriac.model.ports import Backend, BrokerAdmin, Bus, Clock, Nodes
+from celeriac.model.ports import Backend, BrokerAdmin, Clock, Nodes
 from celeriac.pools.hosted import HostedPool
 from celeriac.pools.spawner import Exited, Signalled, Spawned
 from celeriac.wire.frames import Back, Done, FromChild, JobFrame, Keep
 from celeriac.wire.protocol2 import decode_head
 from celeriac.worker import task_log
 from celeriac.worker.config import WorkerConfig
+from celeriac.worker.desk import Asked
 from celeriac.worker.finals import final_record
 from celeriac.worker.link import AWAY, Arrived, Committer, Link
-from celeriac.worker.threads import Ear, Keeper, Mailbox
+from celeriac.worker.reception import Reception
+from celeriac.worker.threads import Keeper, Mailbox
 
 log = logging.getLogger("celeriac.worker")
 
@@ -50,6 +52,7 @@ class Node:
     """Owns the broker's side of a worker.
 
     :param pool: its children; the node shares their selector and their spawner
+    :param reception: answers remote control; None where nobody can ask
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Node:
         tasks: Mapping[str, TaskPolicy],
         pool: HostedPool,
         clock: Clock,
+        reception: Reception | None = None,
     ) -> None:
         self._config = config
         self._broker = broker
@@ -82,7 +86,9 @@ class Node:
             broker, config.lease_s, lambda: list(self._held), lambda: self._moved_at, self._mailbox, clock, trouble
         )
         self._keeper.unpark = lambda: revive_known(broker, tasks)
-        self._ear = Ear(broker, self._mailbox, trouble) if isinstance(broker, Bus) else None
+        self._reception = reception
+        self._asked: list[Asked] = []
+        self._totals: dict[str, int] = {}
 
     def set_give_up(self, give_up: Callable[[], object]) -> None:
         """How to end at once when only a fresh process can go on; unset, this process exits. Before `run`."""
@@ -93,16 +99,16 @@ class Node:
         self._selector.register(self._spawner.fileno(), selectors.EVENT_READ, ("spawner", 0))
         self._selector.register(self._mailbox.fileno(), selectors.EVENT_READ, ("mail", 0))
         self._keeper.start()
-        if self._ear is not None:
-            self._ear.start()
+        if self._reception is not None:
+            self._reception.start(self._mailbox, trouble)
         try:
             self._carry(start(self._state, ev.Now(self._clock.monotonic(), self._clock.wall())))
             self._work()
             self._commit_last()
         finally:
             self._keeper.stop()
-            if self._ear is not None:
-                self._ear.stop()
+            if self._reception is not None:
+                self._reception.stop()
         return self._finish(self._exit or 0)
 
     def _commit_last(self) -> None:
@@ -116,8 +122,8 @@ class Node:
 
     def _finish(self, code: int) -> int:
         self._keeper.join(timeout=5.0)
-        if self._ear is not None:
-            self._ear.join(timeout=5.0)
+        if self._reception is not None:
+            self._reception.close()
         self._link.close()
         self._pool.close()
         self._selector.unregister(self._mailbox.fileno())
@@ -162,6 +168,9 @@ class Node:
                         events.append(ev.Confirmed(news.done, news.stale))
                 if not events:
                     break
+            if self._asked and self._reception is not None:
+                asked, self._asked = self._asked, []
+                self._reception.answer(asked, state, self._pool.pids(), self._totals)
 
     # What happened.
 
@@ -185,11 +194,21 @@ class Node:
             if isinstance(event, ev.LeaseLost):
                 for receipt in event.receipts:
                     self._held.pop(receipt, None)
+            elif isinstance(event, Asked):
+                # What runs is seen only when somebody looks.
+                events += [ev.Started(child, seq, at) for child, seq, at in self._pool.begun()]
+                self._asked.append(event)
+                continue
             events.append(event)
 
     def _from_child(self, child: int, frames: Sequence[FromChild], events: list[ev.Event]) -> None:
+        known = self._state.children.get(child)
+        flights, totals = known.flights if known is not None else {}, self._totals
         for frame in frames:
             if isinstance(frame, Done):
+                flight = flights.get(frame.seq)
+                if flight is not None:
+                    totals[flight.head.task] = totals.get(flight.head.task, 0) + 1
                 events.append(
                     ev.Finished(
                         child,

@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from celeriac.model.clock import SystemClock
@@ -23,6 +24,7 @@ from celeriac.worker.log_setup import setup_logging
 from celeriac.worker.node import Node, marks_descriptor, revive_known
 from celeriac.worker.patience import open_stores, patiently
 from celeriac.worker.process import die_with_parent, name_process, raise_descriptor_limit
+from celeriac.worker.reception import make_reception
 from celeriac.worker.tree import TreeSpawner
 
 log = logging.getLogger("celeriac.worker")
@@ -66,13 +68,20 @@ def node_main(
         patiently(lambda: revive_known(broker, tasks))
         pool = HostedPool(spawner, marks, selectors.DefaultSelector(), PREFORK_FACTS)
         policies = {name: task.policy for name, task in tasks.items()}
-        node = Node(config, broker, backend, policies, pool, clock)
+        reception = make_reception(config, home, tasks, broker, backend, clock, partial(_end_worker, parent_pid))
+        node = Node(config, broker, backend, policies, pool, clock, reception)
         spawner.ready()
         return node.run()
     finally:
         broker.close()
         if backend is not None:
             backend.close()
+
+
+def _end_worker(main_pid: int) -> None:
+    """Begin the warm end of the worker: it is the main process that ends it, and starts no new node then."""
+    if os.getppid() == main_pid:
+        os.kill(main_pid, signal.SIGTERM)
 
 
 def _share_marks(broker: Any, spawner: TreeSpawner, children: int) -> Marks:

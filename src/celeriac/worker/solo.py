@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -37,6 +38,7 @@ from celeriac.worker.node import Node, marks_descriptor, revive_known
 from celeriac.worker.patience import open_stores, patiently
 from celeriac.worker.perform import Env
 from celeriac.worker.process import STOP_SIGNALS, ignore_stops, raise_descriptor_limit
+from celeriac.worker.reception import make_reception
 from celeriac.worker.threads import EXIT_GIVEN_UP, Mailbox
 
 log = logging.getLogger("celeriac.worker")
@@ -192,7 +194,10 @@ def run_solo(home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) ->
     spawner = SoloSpawner(marks)
     pool = _SoloPool(spawner, marks)
     policies = {name: task.policy for name, task in tasks.items()}
-    node = Node(config, broker, backend, policies, pool, clock)
+    end = partial(spawner.signalled, "SIGTERM")
+    node = Node(
+        config, broker, backend, policies, pool, clock, make_reception(config, home, tasks, broker, backend, clock, end)
+    )
     # Nobody would start this process again, as a main process does with its node.
     node.set_give_up(restart_process)
     codes: list[int] = []

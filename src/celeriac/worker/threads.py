@@ -13,18 +13,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
+from celeriac.control.commands import BadArguments, checked_arguments, find_command
+from celeriac.control.words import CONTROL_TOPIC, Malformed, Request, decode_request
 from celeriac.core.engine.events import Cancelled, LeaseLost
 from celeriac.model.message import Receipt
 from celeriac.model.ports import Bus, Clock, Nodes, Subscription
+from celeriac.worker.desk import Asked
 from celeriac.worker.link import AWAY
 
 log = logging.getLogger("celeriac.worker")
 
 EXIT_GIVEN_UP = 70
 """The node's exit code when only a new one can go on."""
-CONTROL_TOPIC = "control"
 _RENEWALS_PER_LEASE = 3
 _SWEEP_S = 0.5
 """How soon a dead node's work is seen by a living one."""
@@ -174,12 +174,17 @@ class Keeper(threading.Thread):
 
 
 class Ear(threading.Thread):
-    """Listens to the control topic: revoked tasks that this node may hold."""
+    """Listens to the control topic, and puts what concerns this node into its mailbox.
 
-    def __init__(self, bus: Bus, mailbox: Mailbox, trouble: Callable[..., None]) -> None:
+    :param node: its name
+    """
+
+    def __init__(self, bus: Bus, node: str, mailbox: Mailbox, clock: Clock, trouble: Callable[..., None]) -> None:
         super().__init__(name="ear", daemon=True)
         self._bus = bus
+        self._node = node
         self._mailbox = mailbox
+        self._clock = clock
         self._trouble = _Once(trouble)
         self._stopping = threading.Event()
 
@@ -212,17 +217,27 @@ class Ear(threading.Thread):
 
     def _heard(self, data: bytes) -> None:
         try:
-            word = msgspec.json.decode(data, type=_ControlWord)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+            request = decode_request(data)
+        except Malformed as exc:
             self._trouble("control_unreadable", f"a control message cannot be read and is ignored: {exc}")
             return
-        if word.revoke:
-            self._mailbox.post(Cancelled(word.revoke, word.terminate, str(word.signal or "SIGTERM")))
+        # A node that stood still for a while must not do now what somebody gave up on.
+        if request.concerns(self._node) and not request.is_late(self._clock.wall()):
+            cancelled = cancelled_by(request)
+            if cancelled is not None:
+                self._mailbox.post(cancelled)
+            self._mailbox.post(Asked(request))
 
 
-class _ControlWord(msgspec.Struct, frozen=True):
-    """What may be said on the control topic."""
-
-    revoke: tuple[str, ...] = ()
-    terminate: bool = False
-    signal: str | int | None = None
+def cancelled_by(request: Request) -> Cancelled | None:
+    """What the engine is told at once: tasks that the sender has marked in the store as revoked. What is wrong with the
+    request is told by who answers it."""
+    command = find_command(request.command)
+    if command is None or command.name not in {"revoke", "terminate"} or not request.arguments.get("stored"):
+        return None
+    try:
+        arguments = checked_arguments(command, request.arguments)
+    except BadArguments:
+        return None
+    terminate = command.name == "terminate" or arguments["terminate"]
+    return Cancelled(tuple(arguments["task_id"]), terminate, arguments["signal"])

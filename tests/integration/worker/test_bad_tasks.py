@@ -11,6 +11,7 @@ import pytest
 from msgspec.msgpack import decode, encode
 from msgspec.structs import replace
 
+from celeriac.control.words import Request, encode_request
 from celeriac.exceptions import EncodeError, SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celeriac.model.message import Message
 
@@ -190,7 +191,8 @@ def test_no_signal_by_which_a_task_is_terminated_harms_the_worker(jobs: ModuleTy
     broker = jobs.app.make_broker()
     broker.open()
     broker.cancel([result.id])
-    broker.publish_topic("control", b'{"revoke": ["%s"], "terminate": true, "signal": "99"}' % result.id.encode())
+    said = {"task_id": [result.id], "terminate": True, "signal": "99", "stored": True}
+    broker.publish_topic("control", encode_request(Request("revoke", said)))
     broker.publish_topic("control", b"\xff\xfe")
     assert works(jobs)
     assert worker.process.poll() is None
