@@ -10,6 +10,7 @@ from celeriac.model.facts import BackendFacts
 from celeriac.model.ids import random_id
 from celeriac.model.message import Record
 from celeriac.model.urls import parse_url
+from celeriac.model.watch import Watch
 from celeriac.stores.memory import named
 
 
@@ -64,11 +65,11 @@ class MemoryBackend:
         self._check_open()
         self._store.results.forget(ids)
 
-    def wait(self, ids: Sequence[str], wait_s: float) -> Sequence[Record]:
-        """Block until one of `ids` has a record; empty after about `wait_s`."""
+    def wait(self, ids: Sequence[str], wait_s: float, final: bool = False) -> Sequence[Record]:
+        """Block until one of `ids` has a record (with `final`: its last one); empty after about `wait_s`."""
         if not self._is_open:
             self._check_open()
-        return self._store.results.wait(ids, wait_s)
+        return self._store.results.wait(ids, wait_s, final)
 
     # ---------------------------------------------------------------- KvAtomic
 
@@ -106,6 +107,12 @@ class MemoryBackend:
         """Replace exactly `old` (None: absent) by `new` (None: absent); whether that was its value."""
         self._check_open()
         return self._store.kv.compare_and_set(key, old, new, ttl_s)
+
+    def watch(self) -> Watch:
+        """A standing wait for many records."""
+        if not self._is_open:
+            self._check_open()
+        return self._store.results.watch()
 
     def _check_open(self) -> None:
         if not self._is_open:

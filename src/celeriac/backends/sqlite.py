@@ -8,6 +8,7 @@ from typing import Any
 from celeriac.model.errors import BackendMisconfigured, BackendUnavailable
 from celeriac.model.facts import BackendFacts
 from celeriac.model.message import Record
+from celeriac.model.watch import Watch
 from celeriac.stores import sqlite_kv, sqlite_results
 from celeriac.stores.kv_rules import check_entry, check_key, check_swap, check_ttl
 from celeriac.stores.sqlite_files import path_of
@@ -79,11 +80,11 @@ class SqliteBackend:
         self._check_open()
         self._store.main.write(lambda conn: sqlite_results.forget_records(conn, ids))
 
-    def wait(self, ids: Sequence[str], wait_s: float) -> Sequence[Record]:
-        """Block until one of `ids` has a record; empty after about `wait_s`."""
+    def wait(self, ids: Sequence[str], wait_s: float, final: bool = False) -> Sequence[Record]:
+        """Block until one of `ids` has a record (with `final`: its last one); empty after about `wait_s`."""
         if not self._is_open:
             self._check_open()
-        return self._store.mailbox.wait(self._store.oid, ids, wait_s)
+        return self._store.mailbox.wait(self._store.oid, ids, wait_s, final)
 
     # ---------------------------------------------------------------- KvAtomic
 
@@ -133,3 +134,9 @@ class SqliteBackend:
         self._check_open()
         check_swap(key, new, ttl_s)
         return self._store.main.write(sqlite_kv.compare_and_set, key, old, new, ttl_s)
+
+    def watch(self) -> Watch:
+        """A standing wait for many records."""
+        if not self._is_open:
+            self._check_open()
+        return self._store.mailbox.watch(self._store.oid)

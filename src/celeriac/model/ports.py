@@ -28,6 +28,7 @@ from celeriac.model.message import (
     Waiting,
     WaitingState,
 )
+from celeriac.model.watch import Watch
 
 
 @runtime_checkable
@@ -247,9 +248,13 @@ class Waiter(Protocol):
         """The `reply_to` that makes results of messages reach this process at once ("" if none can)."""
         ...
 
-    def wait(self, ids: Sequence[str], wait_s: float) -> Sequence[Record]:
-        """Block until at least one of `ids` has a record whose state differs from nothing and return all
-        records that are there; empty after about `wait_s`. Any thread; several may wait at once."""
+    def wait(self, ids: Sequence[str], wait_s: float, final: bool = False) -> Sequence[Record]:
+        """Block until at least one of `ids` has a record, with `final` one in a state of `READY_STATES`, and return
+        all such records that are there; empty after about `wait_s`. Any thread; several may wait at once."""
+        ...
+
+    def watch(self) -> Watch:
+        """A standing wait, for many records and as they change. It costs no thread."""
         ...
 
 
@@ -319,14 +324,15 @@ class Pool(Protocol):
     What children tell comes over descriptors that the pool registers with the node's selector.
     """
 
-    facts: PoolFacts
+    kinds: Mapping[str, PoolFacts]
+    """By the name of the pool."""
 
-    def start(self, child: int) -> None:
-        """Ask for a child; it says hello when it has imported everything, however long that takes."""
+    def start(self, child: int, pool: str) -> None:
+        """Ask for a child of this pool; it says hello when it has imported everything, however long that takes."""
         ...
 
     def submit(self, child: int, jobs: Sequence[Any]) -> bool:
-        """Hand encoded jobs to a child, which runs them in order; False if it is gone."""
+        """Hand encoded jobs to a child, which begins them in order; False if it is gone."""
         ...
 
     def recall(self, child: int, seqs: Sequence[int]) -> None:
@@ -334,7 +340,7 @@ class Pool(Protocol):
         ...
 
     def retire(self, child: int) -> None:
-        """Ask a child to end when its present job is done."""
+        """Ask a child to end when its present jobs are done."""
         ...
 
     def interrupt(self, child: int, seq: int, how: Literal["soft", "hard", "terminate"], signal_name: str) -> None:

@@ -17,14 +17,15 @@ from pathlib import Path
 import msgspec
 
 from celeriac.model.message import Record
-from celeriac.model.states import SUCCESS
+from celeriac.model.states import READY_STATES, SUCCESS
+from celeriac.stores.watching import Wanted
 
 # Larger ones are fetched from the database by the waiter: a datagram must fit the sender's socket buffer.
 _DATAGRAM_BYTES_MAX = 32 * 1024
 _ADDRESS = re.compile(r"[0-9a-f-]{36}")
 # How often a waiter looks into the database when nothing arrives.
-_LOOK_FIRST_S = 0.05
-_LOOK_LAST_S = 1.0
+LOOK_FIRST_S = 0.05
+LOOK_LAST_S = 1.0
 
 
 class Note(msgspec.Struct, array_like=True):
@@ -36,6 +37,9 @@ class Note(msgspec.Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Note).decode
+
+
+_NOTHING = _encode(Note([], []))
 
 
 def _pointer(records: Sequence[Record]) -> Note:
@@ -104,56 +108,66 @@ class Mailbox:
 
     def __init__(self, folder: str | None, read: Callable[[Sequence[str]], list[Record | None]]) -> None:
         self._folder = folder
-        self._read = read
-        self._changed = threading.Condition()
+        self.read = read
+        self.changed = threading.Condition()
         self._socket: socket.socket | None = None
+        self._nudger: socket.socket | None = None
+        """Wakes the thread that reads the socket."""
         self._path = ""
         self._reading = False
         self._wanted: dict[str, int] = {}
         self._arrived: dict[str, Record | None] = {}
         """None: it is in the database, too large to have been sent."""
+        self._watches: list[Wanted] = []
 
     def deliver(self, records: Sequence[Record], all_kept: bool) -> None:
         """What this very process has stored: its own waiters need no datagram."""
-        if self._wanted:
+        if self._wanted or self._watches:
             self._sort(Note(list(records), []) if all_kept else _pointer(records))
+            self._wake_reader()
 
     def _sort(self, note: Note) -> None:
-        with self._changed:
+        with self.changed:
             for record in note.records:
                 # Datagrams of two processes may overtake each other; a SUCCESS is final all the same.
                 old = self._arrived.get(record.id)
                 if record.id in self._wanted and (old is None or old.state != SUCCESS):
                     self._arrived[record.id] = record
+                for wanted in self._watches:
+                    wanted.take(record)
             for task_id in note.ids:
                 if task_id in self._wanted:
                     self._arrived[task_id] = None
-            self._changed.notify_all()
+                for wanted in self._watches:
+                    wanted.look_at(task_id)
+            self.changed.notify_all()
 
-    def wait(self, address: str, ids: Sequence[str], wait_s: float) -> list[Record]:
-        """Records of `ids` as soon as there is one; empty after about `wait_s`."""
+    def wait(self, address: str, ids: Sequence[str], wait_s: float, final: bool) -> list[Record]:
+        """Records of `ids` (with `final`: in their last state) as soon as there is one; empty after about `wait_s`."""
         deadline = time.monotonic() + wait_s
-        self._bind(address)
-        with self._changed:
+        self.bind(address)
+        with self.changed:
             for task_id in ids:
                 self._wanted[task_id] = self._wanted.get(task_id, 0) + 1
         try:
             # Only now: what is stored from here on finds us listening.
-            look_s = _LOOK_FIRST_S
+            look_s = LOOK_FIRST_S
             while True:
-                found = [record for record in self._read(ids) if record is not None]
+                found = [record for record in self.read(ids) if record is not None]
+                if final and found:
+                    found = [record for record in found if record.state in READY_STATES]
                 left_s = deadline - time.monotonic()
                 if found or left_s <= 0:
                     return found
-                found = self._listen(ids, min(left_s, look_s))
+                found = self.until(lambda: self._here(ids, final), min(left_s, look_s))
                 if found:
                     return found
-                look_s = min(look_s * 2, _LOOK_LAST_S)
+                look_s = min(look_s * 2, LOOK_LAST_S)
         finally:
             self._unwant(ids)
 
     def _unwant(self, ids: Sequence[str]) -> None:
-        with self._changed:
+        with self.changed:
             for task_id in ids:
                 count = self._wanted[task_id] - 1
                 if count:
@@ -162,29 +176,39 @@ class Mailbox:
                     del self._wanted[task_id]
                     self._arrived.pop(task_id, None)
 
-    def _listen(self, ids: Sequence[str], wait_s: float) -> list[Record]:
-        """What arrives for `ids` within `wait_s`; returns early, empty, if the database must be asked."""
+    def _here(self, ids: Sequence[str], final: bool) -> list[Record] | None:
+        """What has arrived for `ids`; empty if the database must be asked, None if nothing is there."""
+        arrived = self._arrived
+        if not arrived:
+            return None
+        # Records stay for other threads that wait for them, until nobody does.
+        here = [task_id for task_id in ids if task_id in arrived]
+        records = [arrived[task_id] or arrived.pop(task_id) for task_id in here]
+        found = [record for record in records if record is not None and (not final or record.state in READY_STATES)]
+        return found if found or None in records else None
+
+    def until(self, here: Callable[[], list[Record] | None], wait_s: float) -> list[Record]:
+        """What `here` finds, as soon as it is not None; empty after `wait_s`. It is asked with the lock held, again
+        whenever something has arrived."""
         deadline = time.monotonic() + wait_s
         while True:
-            with self._changed:
-                here = [task_id for task_id in ids if task_id in self._arrived] if self._arrived else []
-                if here:
-                    # Records stay for other threads that wait for them, until nobody does.
-                    records = [self._arrived[task_id] or self._arrived.pop(task_id) for task_id in here]
-                    return [record for record in records if record is not None]
+            with self.changed:
+                found = here()
+                if found is not None:
+                    return found
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     return []
                 if self._reading or self._socket is None:
-                    self._changed.wait(left_s)
+                    self.changed.wait(left_s)
                     continue
                 self._reading = True
             try:
                 self._receive(left_s)
             finally:
-                with self._changed:
+                with self.changed:
                     self._reading = False
-                    self._changed.notify_all()
+                    self.changed.notify_all()
 
     def _receive(self, wait_s: float) -> None:
         receiver = self._socket
@@ -198,10 +222,41 @@ class Mailbox:
         with suppress(msgspec.MsgspecError, UnicodeDecodeError):
             self._sort(_decode(data))
 
-    def _bind(self, address: str) -> None:
-        if self._folder is None:
+    # ---------------------------------------------------------------- standing waits
+
+    def watch(self, address: str) -> SqliteWatch:
+        """A standing wait."""
+        self.bind(address)
+        return SqliteWatch(self)
+
+    def begin(self, wanted: Wanted) -> None:
+        """Tell a standing wait what arrives, from now on."""
+        with self.changed:
+            self._watches.append(wanted)
+
+    def end(self, wanted: Wanted) -> None:
+        """Tell it nothing any more."""
+        with self.changed, suppress(ValueError):
+            self._watches.remove(wanted)
+
+    def nudge(self) -> None:
+        """Have those who wait look at what they wait for; the caller holds the lock."""
+        self.changed.notify_all()
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        nudger = self._nudger
+        if nudger is not None and self._reading:
+            with suppress(OSError):  # full: then the reader wakes anyway; gone: it looks in time
+                nudger.sendto(_NOTHING, self._path)
+
+    # ---------------------------------------------------------------- the socket
+
+    def bind(self, address: str) -> None:
+        """Make the socket, unless there is one."""
+        if self._folder is None or self._socket is not None:
             return
-        with self._changed:
+        with self.changed:
             if self._socket is not None:
                 return
             path = f"{self._folder}/r-{address}"
@@ -214,22 +269,110 @@ class Mailbox:
                 receiver.close()  # no bell: the waiter looks into the database
                 return
             self._socket, self._path = receiver, path
+            self._nudger = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     def close(self) -> None:
         """Remove the socket; waiters go on by looking. Idempotent."""
-        with self._changed:
+        with self.changed:
             receiver, self._socket = self._socket, None
+            nudger, self._nudger = self._nudger, None
             if receiver is not None:
                 receiver.close()
                 with suppress(OSError):
                     Path(self._path).unlink()
+            if nudger is not None:
+                nudger.close()
 
     def forget(self) -> None:
         """In a forked child: close the copy of the parent's socket, and leave its file alone."""
-        receiver, self._socket = self._socket, None
-        if receiver is not None:
-            receiver.close()
-        self._changed = threading.Condition()
+        for inherited in (self._socket, self._nudger):
+            if inherited is not None:
+                inherited.close()
+        self._socket = self._nudger = None
+        self.changed = threading.Condition()
         self._reading = False
         self._wanted = {}
         self._arrived = {}
+        self._watches = []
+
+
+class SqliteWatch:
+    """A standing wait for records of a SQLite store."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._wanted = Wanted()
+        self._pause_s = LOOK_FIRST_S
+        self._look_at = time.monotonic() + LOOK_FIRST_S
+        """When to look into the database for what nobody told."""
+        mailbox.begin(self._wanted)
+
+    def add(self, ids: Sequence[str]) -> None:
+        """Wait for these too."""
+        mailbox = self._mailbox
+        with mailbox.changed:
+            self._wanted.add(ids)
+            mailbox.nudge()
+
+    def discard(self, ids: Sequence[str]) -> None:
+        """Wait for these no longer."""
+        with self._mailbox.changed:
+            self._wanted.discard(ids)
+
+    def wait(self, wait_s: float) -> list[Record]:
+        """What is new, each change once; empty after about `wait_s`, or after `wake`."""
+        deadline = time.monotonic() + wait_s
+        mailbox, wanted = self._mailbox, self._wanted
+        while True:
+            with mailbox.changed:
+                unseen = wanted.unseen()
+            if unseen:
+                self._look(unseen)
+            now = time.monotonic()
+            found = mailbox.until(self._here, min(deadline, self._look_at) - now)
+            now = time.monotonic()
+            with mailbox.changed:
+                if found or wanted.woken or now >= deadline:
+                    wanted.woken = False
+                    if found:
+                        # Much arrives: then much may be lost, for the buffer of a socket is small.
+                        self._pause_s = LOOK_FIRST_S
+                    return found
+                if now >= self._look_at:
+                    wanted.look_again()
+                    self._pause_s = min(self._pause_s * 2, LOOK_LAST_S)
+                    self._look_at = now + self._pause_s
+
+    def _look(self, unseen: Sequence[str]) -> None:
+        began_at = time.monotonic()
+        try:
+            records = self._mailbox.read(unseen)
+        except BaseException:
+            with self._mailbox.changed:
+                for task_id in unseen:
+                    self._wanted.look_at(task_id)
+            raise
+        with self._mailbox.changed:
+            for record in records:
+                if record is not None:
+                    self._wanted.take(record)
+        now = time.monotonic()
+        # Looking takes a tenth of the time at most, however many there are.
+        self._look_at = max(self._look_at, now + 10 * (now - began_at))
+
+    def _here(self) -> list[Record] | None:
+        """News; empty if there is something to look at first."""
+        wanted = self._wanted
+        found = wanted.news()
+        return found if found or wanted.woken or wanted.has_unseen() else None
+
+    def wake(self) -> None:
+        """Have the one who waits return."""
+        with self._mailbox.changed:
+            self._wanted.woken = True
+            self._mailbox.nudge()
+
+    def close(self) -> None:
+        """Wait for nothing any more. Idempotent."""
+        self._mailbox.end(self._wanted)
+        self.wake()

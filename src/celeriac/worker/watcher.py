@@ -1,6 +1,7 @@
-"""The waiting side of one process: a result backend opened at the first use, and waiting for final records.
+"""The waiting side of one process: a result backend opened at the first use, and waiting for records.
 
-Safe in threads. A forked child starts anew and shares nothing with its parent.
+Safe in threads. Who blocks waits in his own thread; all who cannot block, coroutines and callbacks, share one
+(`worker.lookout`). A forked child starts anew and shares nothing with its parent.
 """
 
 from __future__ import annotations
@@ -9,19 +10,20 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 
 from celeriac.model.message import Record
 from celeriac.model.ports import Backend, Waiter
 from celeriac.model.states import READY_STATES
+from celeriac.model.watch import Watch
+from celeriac.worker.lookout import Lookout
+from celeriac.worker.polling import PolledWatch
 
 _WAIT_S_MAX = 5.0
 """Longest single wait in a backend: bounds what a missed wake-up costs."""
-_POLL_S_MIN = 0.002
-_POLL_S_MAX = 0.1
-_POLL_SHARE = 0.05
-"""Looking again at a record that is there but not final, or in a backend that cannot wait: the pause is this share of
-the time waited since the last news, within the two bounds. So an answer is late by a twentieth at most."""
+_STEP_S_MIN = 0.002
+"""Shortest interval at which `on_interval` is called."""
 
 
 class Watcher:
@@ -39,6 +41,8 @@ class Watcher:
         self._lock = threading.Lock()
         self._backend: Backend | None = None
         self._is_open = False
+        self.lookout = Lookout(self.watch)
+        """Waits for those who cannot block."""
 
     def backend(self) -> Backend:
         """This process's backend, opened. Raises NotImplementedError when results are disabled, BackendUnavailable,
@@ -76,52 +80,76 @@ class Watcher:
         backend = self._backend if self._is_open and self._backend is not None else self.backend()
         return backend.read((task_id,))[0]
 
+    def watch(self) -> Watch:
+        """A standing wait in the backend; a polled one where it cannot wait. Close it."""
+        backend = self.backend()
+        return backend.watch() if isinstance(backend, Waiter) else PolledWatch(backend)
+
+    # ---------------------------------------------------------------- in the caller's thread
+
     def wait(
         self,
         task_id: str,
         timeout_s: float | None,
         on_record: Callable[[Record], object] | None = None,
         on_interval: Callable[[], object] | None = None,
-        interval_s: float = _POLL_S_MAX,
+        interval_s: float = _WAIT_S_MAX,
     ) -> Record | None:
         """The final record of a task, as soon as it is there; None after `timeout_s`.
 
         `on_record` is told each new record on the way, `on_interval` is called about every `interval_s`.
         """
         backend = self._backend if self._is_open and self._backend is not None else self.backend()
+        if on_record is not None or not isinstance(backend, Waiter):
+            for records in self.wait_many((task_id,), timeout_s, on_record, on_interval, interval_s):
+                return records[0]
+            return None
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        step_s = _WAIT_S_MAX if on_interval is None else max(_POLL_S_MIN, interval_s)
-        last: Record | None = None
-        waiter = backend if isinstance(backend, Waiter) else None
-        news_at = time.monotonic()
+        step_s = _WAIT_S_MAX if on_interval is None else max(_STEP_S_MIN, interval_s)
         while True:
             left_s = step_s if deadline is None else min(step_s, deadline - time.monotonic())
-            if waiter is not None and last is None:
-                found = waiter.wait([task_id], max(0.0, left_s))
-                record = found[0] if found else None
-            else:
-                record = backend.read([task_id])[0]
-            if record is not None and record.state in READY_STATES:
-                if on_record is not None:
-                    on_record(record)
-                return record
-            if record is not None and (last is None or record.payload != last.payload):
-                last, news_at = record, time.monotonic()
-                if on_record is not None:
-                    on_record(record)
+            found = backend.wait((task_id,), max(0.0, left_s), True)
+            if found:
+                return found[0]
             if deadline is not None and time.monotonic() >= deadline:
                 return None
             if on_interval is not None:
                 on_interval()
-            if waiter is None or last is not None:
-                now = time.monotonic()
-                pause_s = min(
-                    max((now - news_at) * _POLL_SHARE, _POLL_S_MIN), _POLL_S_MAX, max(interval_s, _POLL_S_MIN)
-                )
-                time.sleep(pause_s if deadline is None else max(0.0, min(pause_s, deadline - now)))
+
+    def wait_many(
+        self,
+        ids: Sequence[str],
+        timeout_s: float | None,
+        on_record: Callable[[Record], object] | None = None,
+        on_interval: Callable[[], object] | None = None,
+        interval_s: float = _WAIT_S_MAX,
+    ) -> Iterator[list[Record]]:
+        """The final records of many tasks, as they come; it ends when all have come, or after `timeout_s`."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        step_s = _WAIT_S_MAX if on_interval is None else max(_STEP_S_MIN, interval_s)
+        left = set(ids)
+        with closing(self.watch()) as watch:
+            watch.add(tuple(left))
+            while left:
+                left_s = step_s if deadline is None else min(step_s, deadline - time.monotonic())
+                records = watch.wait(max(0.0, left_s))
+                if on_record is not None:
+                    for record in records:
+                        on_record(record)
+                final = [record for record in records if record.state in READY_STATES and record.id in left]
+                if final:
+                    done = [record.id for record in final]
+                    left.difference_update(done)
+                    watch.discard(done)
+                    yield final
+                if deadline is not None and left and time.monotonic() >= deadline:
+                    return
+                if on_interval is not None and not records:
+                    on_interval()
 
     def close(self) -> None:
-        """Close the backend; the next use opens one anew."""
+        """Close the backend; the next use opens one anew. Who awaits a result gets BackendUnavailable."""
+        self.lookout.close()
         with self._lock:
             backend, self._backend, self._is_open = self._backend, None, False
         if backend is not None:

@@ -272,3 +272,16 @@ def test_pickled_results_are_refused_unless_accepted(app, div, drain):
         _ = result.state
     app.conf.result_accept_content = ["pickle"]
     assert result.get(timeout=1) == 2
+
+
+def test_states_on_the_way_do_not_end_a_wait(app, div, drain):
+    result = div.delay(6, 2)
+    got = []
+    waiting = threading.Thread(target=lambda: got.append(result.get(timeout=20)))
+    waiting.start()
+    for done in range(5):
+        app.store_state(result.id, "PROGRESS", {"done": done})
+    assert got == []
+    drain(app)
+    waiting.join(timeout=20)
+    assert got == [3]
