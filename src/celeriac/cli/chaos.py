@@ -20,7 +20,8 @@ from celeriac.cli.failure import EXIT_FAILED, EXIT_USAGE, Failure
 from celeriac.cli.invocation import Invocation, load_app, notice
 from celeriac.cli.verb import Errand, Verb
 from celeriac.stores_of import broker_url
-from celeriac.testing.chaos import ChaosError, Outcome, Plan, Progress, as_json, run
+from celeriac.testing.chaos import Outcome, Plan, Progress, as_json, run
+from celeriac.testing.chaos_cast import COMMAND, ChaosError
 from celeriac.testing.chaos_tasks import TASKS_OF_POOL
 
 if TYPE_CHECKING:
@@ -136,9 +137,11 @@ def chaos(
 ) -> Errand:
     """Prove that nothing is lost: run tasks while processes are killed at random."""
     invocation: Invocation = ctx.obj
-    given = {"command": tuple(shlex.split(worker_command))} if worker_command else {}
     plan = Plan(
-        url=_address(ctx, invocation), seed=secrets.randbelow(1_000_000) if seed is None else seed, **given, **words
+        url=_address(ctx, invocation),
+        seed=secrets.randbelow(1_000_000) if seed is None else seed,
+        command=tuple(shlex.split(worker_command)) if worker_command else COMMAND,
+        **words,
     )
     return Errand(lambda: _run(invocation, plan, wants_json))
 

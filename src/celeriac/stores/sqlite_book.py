@@ -18,6 +18,7 @@ _TIMEOUT_S = 20.0
 """A book is read while many others write."""
 
 _TABLES = ("book_task", "book_claim", "book_record")
+_OF_MESSAGES = ("ready", "due", "claimed", "dead", "message")
 _TRIGGERS = ("book_accepts", "book_claims", "book_returns", "book_completes")
 
 _SCHEMA = """
@@ -93,9 +94,20 @@ class SqliteBook:
                 conn.execute(statement)
                 statement = ""
 
+    def erase(self, queue: str) -> None:
+        """Remove the tasks of this book, whatever has become of them, their results, their queue, and the book, which must be
+        open."""
+        self._link.write(self._erase, queue)
+
+    def _erase(self, conn: sqlite3.Connection, queue: str) -> None:
+        for table in _OF_MESSAGES:
+            conn.execute(f"delete from {table} where key in (select key from book_task)")  # noqa: S608 - our own text
+        conn.execute("delete from result where id glob ?", (f"{self._mark}*",))
+        conn.execute("delete from queue where name=?", (queue,))
+        _drop(conn)
+
     def close(self) -> None:
-        """Remove the book, and close. Idempotent."""
-        self._link.write(_drop)
+        """Close. The book stays, and is kept, until it is erased. Idempotent."""
         self._link.close(for_good=True)
 
     def completed(self) -> int:

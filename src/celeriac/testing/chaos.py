@@ -163,6 +163,8 @@ class _Proof:
     def _close_book(self) -> None:
         # The database may be what broke; then that was told.
         with suppress(CeleriacError):
+            if self._plan.url:
+                self._book.erase(self._scene.queue)
             self._book.close()
 
     def _play(self, cast: Cast, sender: _Sender) -> None:

@@ -1,0 +1,165 @@
+"""``celeriac chaos``: a worker that keeps its promises passes, one that breaks them does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from integration.worker.conftest import SCALE, eventually
+
+_SMALL = ("--workers", "2", "--kill-each", "0.3s", "--task-time", "30ms")
+_BROKEN = Path(__file__).with_name("broken_worker.py")
+
+
+class Chaos:
+    """The program, with temporary files in a folder that can be looked into."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, *words: str, globals_: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """Begin a proof."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "celeriac", *globals_, "chaos", *words],
+            cwd=self.folder,
+            env={**os.environ, "TMPDIR": str(self.folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def prove(self, *words: str, globals_: tuple[str, ...] = ()) -> tuple[int, dict[str, Any]]:
+        """Exit code and report of a proof."""
+        process = self.start(*_SMALL, "--json", *words, globals_=globals_)
+        try:
+            out, errors = process.communicate(timeout=60 * SCALE)
+        finally:
+            process.kill()
+        assert out, errors
+        report: dict[str, Any] = json.loads(out)
+        return process.returncode, report
+
+    def folders(self) -> list[Path]:
+        """Folders of proofs that are there."""
+        return list(self.folder.glob("celeriac-chaos-*"))
+
+    def processes(self) -> list[int]:
+        """Processes that work there."""
+        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._is_in(pid)]
+
+    def _is_in(self, pid: int) -> bool:
+        try:
+            return str(Path(f"/proc/{pid}/cwd").readlink()).startswith(f"{self.folder}/celeriac-chaos-")
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def chaos(tmp_path: Path) -> Chaos:
+    return Chaos(tmp_path)
+
+
+def test_kills_lose_nothing_and_repeat_no_completion(chaos: Chaos) -> None:
+    code, report = chaos.prove("--tasks", "300", "--seed", "1")
+    assert (code, report["passed"], report["problems"]) == (0, True, [])
+    assert (report["sent"], report["succeeded"], report["lost"], report["doubled"]) == (300, 300, 0, 0)
+    assert report["kills_felt"] >= 2
+    assert 0 < report["recovery_p50_s"] <= report["recovery_p99_s"] < 10
+    assert chaos.folders() == []
+    assert chaos.processes() == []
+
+
+def _with_fault(chaos: Chaos, fault: str, *words: str) -> dict[str, Any]:
+    command = shlex.join([sys.executable, str(_BROKEN), fault])
+    code, report = chaos.prove("--tasks", "150", "--patience", "3s", "--worker-command", command, *words)
+    assert code == 1
+    assert not report["passed"]
+    assert report["problems"]
+    # What it was is left to be looked at.
+    assert chaos.folders() == [Path(report["folder"])]
+    assert list(Path(report["folder"]).glob("worker-*.log"))
+    return report
+
+
+def test_a_worker_that_forgets_results_is_found_out(chaos: Chaos) -> None:
+    assert _with_fault(chaos, "forgets_results")["lost"] > 5
+
+
+def test_a_worker_that_completes_tasks_twice_is_found_out(chaos: Chaos) -> None:
+    report = _with_fault(chaos, "stores_before_it_acknowledges", "--seed", "3")
+    assert report["lost"] == 0
+    assert report["doubled"] > 0
+    assert report["succeeded"] == report["sent"]
+
+
+def test_a_worker_that_does_not_acknowledge_what_it_has_done_is_found_out(chaos: Chaos) -> None:
+    report = _with_fault(chaos, "forgets_acknowledgements")
+    assert report["lost"] == 0
+    left = any("left in the queue" in problem for problem in report["problems"])
+    assert left or report["doubled"]
+
+
+def test_a_worker_that_does_not_take_back_what_the_dead_held_is_found_out(chaos: Chaos) -> None:
+    report = _with_fault(chaos, "sweeps_nothing", "--seed", "1")
+    assert report["lost"] > 0
+    assert report["doubled"] == 0
+
+
+def test_a_recovery_slower_than_the_bound_fails(chaos: Chaos) -> None:
+    code, report = chaos.prove("--tasks", "150", "--recovery-max", "1ms")
+    assert code == 1
+    assert (report["lost"], report["doubled"]) == (0, 0)
+    assert any("recovery p99" in problem for problem in report["problems"])
+
+
+def test_a_proof_without_a_kill_that_hits_work_proves_nothing(chaos: Chaos) -> None:
+    code, report = chaos.prove("--tasks", "5", "--kill-each", "1m")
+    assert code == 1
+    assert any("nothing is proven" in problem for problem in report["problems"])
+
+
+def test_it_works_in_the_database_of_an_app_and_leaves_nothing_in_it(chaos: Chaos) -> None:
+    (chaos.folder / "proj.py").write_text("from celeriac import Celeriac\napp = Celeriac('proj')\n")
+    code, report = chaos.prove("--tasks", "100", globals_=("-A", "proj"))
+    assert code == 0, report
+    shown = subprocess.run(
+        [sys.executable, "-m", "celeriac", "-A", "proj", "queues", "--json"],
+        cwd=chaos.folder,
+        capture_output=True,
+        text=True,
+        timeout=20 * SCALE,
+        check=True,
+    )
+    assert json.loads(shown.stdout) == []
+    connection = sqlite3.connect(chaos.folder / "celeriac.db")
+    try:
+        assert connection.execute("select name from sqlite_master where name like 'book%'").fetchall() == []
+        assert connection.execute("select count(*) from result").fetchone() == (0,)
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda each: each.name)
+def test_ending_it_leaves_no_process_and_by_request_no_file(chaos: Chaos, signum: signal.Signals) -> None:
+    process = chaos.start(*_SMALL, "--tasks", "20000")
+    try:
+        eventually(lambda: len(list(chaos.folder.glob("*/runs-*"))) > 3, 20)
+        assert len(chaos.processes()) >= 3
+        process.send_signal(signum)
+        process.communicate(timeout=20 * SCALE)
+    finally:
+        process.kill()
+    eventually(lambda: not chaos.processes())
+    if signum == signal.SIGKILL:
+        return
+    assert process.returncode == 130
+    assert chaos.folders() == []
