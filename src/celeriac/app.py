@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timezone, tzinfo
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
+from celeriac.canvas.making import SignsByName
 from celeriac.controlling import Control
 from celeriac.core.route import Router
 from celeriac.current import (
@@ -56,7 +57,7 @@ _NO_MEANING = frozenset({"amqp", "events", "log", "control", "loader", "fixups",
 """Parts of Celery's app that are replaced by class there, and are no parts here."""
 
 
-class Celeriac:
+class Celeriac(SignsByName):
     """One application.
 
     :param main: name that stands for ``__main__`` in the names of tasks

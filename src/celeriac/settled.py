@@ -99,15 +99,13 @@ def error_classes(task: Task[Any, Any], name: str) -> tuple[type[BaseException],
     return classes
 
 
-_OF_WORKFLOWS = frozenset(
-    {"s", "si", "signature", "subtask", "map", "starmap", "chunks", "replace", "add_to_chord", "signature_from_request"}
-)
+_OF_WORKFLOWS = frozenset({"replace", "add_to_chord", "signature_from_request"})
 
 
 def missing_attribute(task: Task[Any, Any], name: str) -> str:
     """What to say of an attribute that a task does not have."""
     said = f"task {task.__dict__.get('name') or type(task).__name__} has no attribute {name!r}"
-    return f"{said}: workflows come in a later version" if name in _OF_WORKFLOWS else said
+    return f"{said}: it comes with a later release" if name in _OF_WORKFLOWS else said
 
 
 def own_option(task: Task[Any, Any], name: str) -> Any:

@@ -14,6 +14,7 @@ from datetime import datetime
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from celeriac.canvas.making import Signs
 from celeriac.core.options import TASK_OPTIONS
 from celeriac.core.prepare import ArgumentCheck, prepare
 from celeriac.core.retry import Attempt, Backoff, GiveUp, automatic_delay_s, decide_retry, retries_automatically
@@ -46,7 +47,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Task(TaskOptions, Generic[P, R]):
+class Task(TaskOptions, Signs[R], Generic[P, R]):
     """A unit of work with a name. `@app.task` makes one of a function; a class of your own defines `run`.
 
     There is one instance per app and name, so what you keep on `self` stays between runs of one process.

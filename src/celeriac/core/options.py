@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+from celeriac.model.canvas import Chain, Group, Leaf, listed
 from celeriac.model.errors import UnknownOption
 
 CALL_OPTIONS: frozenset[str] = frozenset(
@@ -128,17 +129,15 @@ _CLEARABLE = frozenset({"expires"})
 _PROPERTIES = frozenset({"delivery_mode", "mandatory", "immediate", "user_id", "message_id", "correlation_id"})
 """Call options that travel as properties of the message, for brokers that know them."""
 
-_NOT_YET = ("link", "link_error", "chain", "chord", "stamped_headers")
-"""What needs workflows, which this version does not have."""
-
 
 def merge_options(base: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """`options` over `base`; names and values checked."""
     chosen = dict(base)
+    stamped = options.get("stamped_headers") or ()
     if options.get("routing_key") is not None and options.get("queue") is None:
         chosen.pop("queue", None)  # the caller's address wins over the task's
     for name, value in options.items():
-        if name not in CALL_OPTIONS:
+        if name not in CALL_OPTIONS and name not in stamped:
             check_name(name, CALL_OPTIONS, "call option")
         if value is not None:
             check = _CHECKS.get(name)
@@ -172,7 +171,12 @@ def check_name(name: str, known: frozenset[str], what: str) -> None:
 
 def properties_of(chosen: Mapping[str, Any]) -> Mapping[str, Any]:
     """Those of the settled options that are properties of the message."""
-    return {name: value for name, value in chosen.items() if name in _PROPERTIES or name not in _KNOWN}
+    stamped = chosen.get("stamped_headers") or ()
+    return {
+        name: value
+        for name, value in chosen.items()
+        if name in _PROPERTIES or (name not in _KNOWN and name not in stamped)
+    }
 
 
 _KNOWN = CALL_OPTIONS | {"retries"}
@@ -283,9 +287,21 @@ def _check_limit(name: str, value: Any) -> None:
         raise ValueError(f"{name}={value!r} must be more than 0 seconds; None means no limit")
 
 
+def _check_links(name: str, value: Any) -> None:
+    for signature in listed(value):
+        is_signature = isinstance(signature, Mapping) and isinstance(signature.get("task"), str)
+        if not is_signature and not isinstance(signature, (Leaf, Chain, Group)):
+            raise TypeError(f"{name}={signature!r} is no signature; give one, as task.s() makes it, or a list of them")
+
+
+def _check_stamped(name: str, value: Any) -> None:
+    if not isinstance(value, (list, tuple, set, frozenset)) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"{name}={value!r} is not a list of names")
+
+
 def _refuse(name: str, value: Any) -> None:
     if value:
-        raise NotImplementedError(f"{name}: workflows come in a later version; send the next task from within this one")
+        raise NotImplementedError(f"{name}: chords come in a later release; see the guide on workflows for other ways")
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
@@ -307,5 +323,9 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "retry_policy": _check_mapping,
     "time_limit": _check_limit,
     "soft_time_limit": _check_limit,
-    **dict.fromkeys(_NOT_YET, _refuse),
+    "link": _check_links,
+    "link_error": _check_links,
+    "chain": _check_links,
+    "chord": _refuse,
+    "stamped_headers": _check_stamped,
 }

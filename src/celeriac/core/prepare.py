@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from celeriac.core.options import merge_options, properties_of
 from celeriac.core.route import Router
 from celeriac.model.call import Call, RequestFields
+from celeriac.model.canvas import listed
 from celeriac.model.context import Context
 from celeriac.model.errors import CeleriacWarning
 
@@ -69,6 +70,7 @@ def prepare(
         eta = _eta(countdown, eta, now, defaults.zone)
     if expires is not None:
         expires = _expires(expires, now, defaults.zone)
+    links = _links(chosen) if options and not _OF_WORKFLOWS.isdisjoint(chosen) else _NO_LINKS
     return Call(
         id=get("task_id") or new_id(),
         task=defaults.task,
@@ -93,9 +95,39 @@ def prepare(
         origin=defaults.origin,
         ignore_result=get("ignore_result"),
         replaced_task_nesting=get("replaced_task_nesting", 0),
+        stamped_headers=links.stamped_headers,
+        stamps=links.stamps,
         headers=get("headers", _NONE),
         reply_to=get("reply_to", defaults.reply_to),
+        callbacks=links.callbacks,
+        errbacks=links.errbacks,
+        chain=links.chain,
         properties=properties,
+    )
+
+
+class _Links(Struct, frozen=True, gc=False):
+    """What a call says about its workflow."""
+
+    callbacks: Sequence[Any] | None = None
+    errbacks: Sequence[Any] | None = None
+    chain: Sequence[Any] | None = None
+    stamped_headers: Sequence[str] | None = None
+    stamps: Mapping[str, Any] = _NONE
+
+
+_NO_LINKS = _Links()
+_OF_WORKFLOWS = frozenset({"link", "link_error", "chain", "stamped_headers"})
+
+
+def _links(chosen: Mapping[str, Any]) -> _Links:
+    stamped = chosen.get("stamped_headers")
+    return _Links(
+        listed(chosen.get("link")) or None,
+        listed(chosen.get("link_error")) or None,
+        chosen.get("chain"),
+        None if stamped is None else list(stamped),
+        {name: chosen.get(name) for name in stamped} if stamped else _NONE,
     )
 
 
@@ -173,8 +205,8 @@ def prepare_again(
         retries=fields.retries + 1,
         stamped_headers=fields.stamped_headers,
         stamps=fields.stamps,
-        callbacks=fields.callbacks,
-        errbacks=fields.errbacks,
+        callbacks=call.callbacks if "link" in options else fields.callbacks,
+        errbacks=call.errbacks if "link_error" in options else fields.errbacks,
         chain=fields.chain,
         chord=fields.chord,
     )

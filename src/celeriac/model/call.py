@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Union
 
 from msgspec import Struct, field
 
+from celeriac.model.canvas import Node
 from celeriac.model.message import Priority
 
 Signature = Mapping[str, Any]
 """A signature in its wire form: ``task, args, kwargs, options, subtask_type, immutable``."""
+
+Linked = Union[Signature, Node]
+"""What follows a call: encoding it brings nodes into their wire form."""
 
 
 class Call(Struct, frozen=True, gc=False, kw_only=True):
@@ -56,11 +60,11 @@ class Call(Struct, frozen=True, gc=False, kw_only=True):
     headers: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The caller's own headers; they travel beside ours and cannot replace `task`, `id` and `compression`."""
     reply_to: str = ""
-    callbacks: Sequence[Signature] | None = None
-    errbacks: Sequence[Signature] | None = None
-    chain: Sequence[Signature] | None = None
+    callbacks: Sequence[Linked] | None = None
+    errbacks: Sequence[Linked] | None = None
+    chain: Sequence[Linked] | None = None
     """What follows, in reverse order: the next task is the last item."""
-    chord: Signature | None = None
+    chord: Linked | None = None
     properties: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Further message properties the caller gave."""
 

@@ -18,6 +18,7 @@ from celeriac.wire.fields import (
     patient_fields,
 )
 from celeriac.wire.serializers import ACCEPT_DEFAULT, by_content_type, load_body, serializer_named
+from celeriac.wire.signatures import plain, plain_list
 from celeriac.wire.times import aware, moment_of, parse_iso, posix_of
 
 
@@ -38,11 +39,11 @@ def encode_call(call: Call, serializer: Serializer | None = None) -> Message:
             "eta": None if call.eta is None else call.eta.isoformat(),
             "expires": None if call.expires is None else call.expires.isoformat(),
             "utc": True,
-            "callbacks": call.callbacks,
-            "errbacks": call.errbacks,
+            "callbacks": plain_list(call.callbacks),
+            "errbacks": plain_list(call.errbacks),
             "timelimit": [call.time_limit_s, call.soft_time_limit_s],
             "taskset": call.group,
-            "chord": call.chord,
+            "chord": None if call.chord is None else plain(call.chord),
         }
     )
     headers: dict[str, Any] = {}

@@ -25,6 +25,7 @@ from celeriac.wire.fields import (
 )
 from celeriac.wire.saferepr import saferepr
 from celeriac.wire.serializers import ACCEPT_DEFAULT, JSON, SERIALIZERS, load_body, serializer_named
+from celeriac.wire.signatures import plain, plain_list
 from celeriac.wire.times import aware, moment_of, posix_of
 
 _NO_LINKS = b', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
@@ -118,10 +119,10 @@ def _encode_body(call: Call, serializer: Serializer) -> bytes:
     kwargs = call.kwargs if isinstance(call.kwargs, dict) else dict(call.kwargs)
     try:
         links = {
-            "callbacks": call.callbacks,
-            "errbacks": call.errbacks,
-            "chain": call.chain,
-            "chord": call.chord,
+            "callbacks": plain_list(call.callbacks),
+            "errbacks": plain_list(call.errbacks),
+            "chain": plain_list(call.chain),
+            "chord": None if call.chord is None else plain(call.chord),
         }
         return serializer.dumps((args, kwargs, links))
     except EncodeError as exc:

@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Collection, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -78,12 +79,23 @@ def _require_plain(value: Any) -> None:
         elif isinstance(item, (list, tuple)):
             stack.extend(item)
         else:
-            raise TypeError(f"object of type {type(item).__name__} is not msgpack serializable")
+            stack.append(_reduced(item))
+
+
+def _reduced(item: Any) -> Any:
+    """What an object says that it is as plain data, as in JSON. Raises TypeError for one that says nothing."""
+    reduce = getattr(type(item), "__json__", None)
+    if reduce is None:
+        raise TypeError(f"object of type {type(item).__name__} is not msgpack serializable")
+    return reduce(item)
+
+
+_msgpack_encoder = msgspec.msgpack.Encoder(enc_hook=_reduced)
 
 
 def _encode_msgpack(value: Any) -> bytes:
     _require_plain(value)
-    return msgspec.msgpack.encode(value)
+    return _msgpack_encoder.encode(value)
 
 
 class MsgpackSerializer:
@@ -115,6 +127,19 @@ def _yaml() -> Any:
         return None
 
 
+@cache
+def _yaml_dumper(yaml: Any) -> Any:
+    """The safe dumper, for which objects that tell their plain data are that data."""
+
+    def represent(dumper: Any, item: Any) -> Any:
+        reduce = getattr(type(item), "__json__", None)
+        return dumper.represent_undefined(item) if reduce is None else dumper.represent_data(reduce(item))
+
+    dumper: Any = type("Dumper", (yaml.SafeDumper,), {})
+    dumper.add_multi_representer(Mapping, represent)
+    return dumper
+
+
 class YamlSerializer:
     """YAML, safe subset. Needs PyYAML, which ``pip install celeriac[yaml]`` brings."""
 
@@ -127,10 +152,11 @@ class YamlSerializer:
         yaml = _yaml()
         if yaml is None:
             raise EncodeError("serializer 'yaml' needs PyYAML; run: pip install 'celeriac[yaml]'")
+        dumper = _yaml_dumper(yaml)
         try:
-            return bytes(yaml.safe_dump(value).encode("utf-8"))
+            return bytes(yaml.dump(value, Dumper=dumper).encode("utf-8"))
         except Exception as exc:  # representers meet user objects
-            raise EncodeError(blame(value, TypeError(), yaml.safe_dump, "YAML")) from exc
+            raise EncodeError(blame(value, TypeError(), partial(yaml.dump, Dumper=dumper), "YAML")) from exc
 
     def loads(self, data: bytes) -> Any:
         """Raises DecodeError."""

@@ -153,7 +153,7 @@ def test_a_countdown_of_nothing_is_at_once(app, add, peek, countdown):
         ({"time_limit": 0}, ValueError, "time_limit"),
         ({"soft_time_limit": "x"}, TypeError, "soft_time_limit"),
         ({"serializer": "morse"}, EncodeError, "morse"),
-        ({"link": object()}, NotImplementedError, "link"),
+        ({"link": object()}, TypeError, "link"),
         ({"retry_policy": {"max_retry": 1}}, ValueError, "max_retry"),
     ],
 )

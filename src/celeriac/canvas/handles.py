@@ -1,0 +1,34 @@
+"""Handles of results for workflows: from what `core.workflow` says to what users hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from celeriac.core.workflow.start import Handle
+from celeriac.result import AsyncResult, GroupResult
+
+if TYPE_CHECKING:
+    from celeriac.app import Celeriac
+
+
+def result_of(handle: Handle | None, app: Celeriac) -> Any:
+    """The AsyncResult or GroupResult of a workflow, with its parents; None for an empty chain."""
+    line: list[Handle] = []
+    while handle is not None:
+        line.append(handle)
+        handle = handle.parent
+    result: Any = None
+    for step in reversed(line):
+        if step.members is None:
+            result = AsyncResult(
+                step.id, task_name=step.task, app=app, parent=result, ignored=_is_ignored(step.task, app)
+            )
+        else:
+            result = GroupResult(step.id, [result_of(member, app) for member in step.members], parent=result, app=app)
+    return result
+
+
+def _is_ignored(name: str | None, app: Celeriac) -> bool:
+    """True if the task keeps no result: nobody should wait for one."""
+    task = app.tasks.get(name) if name else None
+    return task is not None and task.policy.ignore_result

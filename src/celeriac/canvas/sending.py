@@ -1,0 +1,135 @@
+"""Sending a workflow: all ids first, then what begins now, as one batch."""
+
+# An app and its tasks know each other's types; at run time the imports go one way.
+# pyright: reportImportCycles=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from celeriac.canvas.handles import result_of
+from celeriac.core.options import merge_options
+from celeriac.core.workflow.start import Send, freeze, handle_of, starts
+from celeriac.model.canvas import Chain, Group, Leaf, Node, errlinked, linked, listed
+from celeriac.model.context import get_worker_run
+from celeriac.model.ids import new_id
+from celeriac.wire.signatures import node_of
+
+if TYPE_CHECKING:
+    from celeriac.app import Celeriac
+
+_OF_THE_WHOLE = frozenset({"task_id", "link", "link_error", "add_to_parent"})
+"""Options of a send that are for the workflow as a whole."""
+
+_NO_TYPO: Mapping[str, Any] = {}
+
+
+def send_node(
+    node: Node, app: Celeriac, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+) -> Any:
+    """Send what begins a workflow; return the handle of its result, None for an empty chain.
+
+    Raises like `Task.apply_async`; nothing was sent then.
+    """
+    if isinstance(node, Leaf):
+        leaf = with_links(node, options)
+        assert isinstance(leaf, Leaf)
+        return send_leaf(app, Send(leaf), args, kwargs, without(options, "link", "link_error"))
+    if app.conf["task_always_eager"]:
+        return apply_node(node, app, args, kwargs, options)
+    frozen = frozen_for(node, app, options)
+    handle = handle_of(frozen)
+    if handle is None:
+        return None
+    sends = list(starts(frozen, tuple(args), kwargs, without(options, *_OF_THE_WHOLE)))
+    with app.batch():
+        sent = [send_leaf(app, send, (), {}, {"add_to_parent": False}) for send in sends]
+    result = result_of(handle, app)
+    # The rest of a chain is found from its first task.
+    _adopt(sent[0] if isinstance(node, Chain) and sent and len(sends) == 1 else result, options)
+    return result
+
+
+async def aapply_node(
+    node: Node, app: Celeriac, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+) -> Any:
+    """Like `send_node`, without blocking the event loop."""
+    # A thread of the loop's own pool: the context makes it a part of the run that it is sent from.
+    context = copy_context()
+    send = partial(send_node, node, app, args, kwargs, options)
+    return await asyncio.get_running_loop().run_in_executor(None, lambda: context.run(send))
+
+
+def apply_node(
+    node: Node, app: Celeriac, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+) -> Any:
+    """Run a workflow in this process; None for an empty chain."""
+    raise NotImplementedError
+
+
+def frozen_for(node: Node, app: Celeriac, options: Mapping[str, Any]) -> Node:
+    """The workflow with its ids and the callbacks of this send. Raises UnknownOption, TypeError and ValueError for an
+    option that is wrong, anywhere in it: not when its turn comes in a worker."""
+    if isinstance(node, Group) and options.get("link"):
+        raise TypeError("link: a group has no result of its own that a callback could get; link to its members")
+    frozen = freeze(with_links(node, options), new_id, options.get("task_id"), app.watcher.address())
+    check(frozen)
+    return frozen
+
+
+def with_links(node: Node, options: Mapping[str, Any]) -> Node:
+    """The node with the callbacks of one send."""
+    for callback in listed(options.get("link")):
+        node = linked(node, node_of(callback))
+    for errback in listed(options.get("link_error")):
+        node = errlinked(node, node_of(errback))
+    return node
+
+
+def without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The options but for some."""
+    return {name: value for name, value in options.items() if name not in names}
+
+
+def check(node: Node) -> None:
+    """Check the options of every part of a workflow. Raises like `merge_options`."""
+    merge_options(_NO_TYPO, node.options)
+    if isinstance(node, Leaf):
+        parts: Sequence[Node] = (*node.links, *node.errlinks)
+    else:
+        parts = node.steps if isinstance(node, Chain) else node.members
+    for part in parts:
+        check(part)
+
+
+def send_leaf(
+    app: Celeriac, send: Send, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
+) -> Any:
+    """Send one call, by its task if this process knows it."""
+    leaf = send.leaf
+    chosen = {**leaf.options, **options}
+    if leaf.links:
+        chosen["link"] = leaf.links
+    if leaf.errlinks:
+        chosen["link_error"] = leaf.errlinks
+    if send.rest is not None:
+        chosen["chain"] = send.rest
+    if not leaf.immutable:
+        args, kwargs = (*args, *leaf.args), {**leaf.kwargs, **kwargs}
+    else:
+        args, kwargs = leaf.args, leaf.kwargs
+    task = app.tasks.get(leaf.task)
+    if task is None:
+        return app.send_task(leaf.task, args, kwargs, **chosen)
+    return task.apply_async(args, kwargs, **chosen)
+
+
+def _adopt(result: Any, options: Mapping[str, Any]) -> None:
+    """What was sent is a child of the run it was sent from, if there is one and nobody objects."""
+    run = get_worker_run()
+    if run is not None and options.get("add_to_parent", True) and getattr(run.task, "trail", True):
+        run.context.children.append(result)
