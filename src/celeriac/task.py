@@ -380,7 +380,7 @@ def make_call(
         run = get_worker_run()
         parent = None if run is None else run.context
         # A time limit that broke in here would look like arguments that cannot be encoded.
-        shield.inside += 1
+        shield.mine.enter()
     try:
         if not defaults.router.is_static:
             options = {**defaults.router.route(defaults.task, args, kwargs, options, task), **options}
@@ -388,7 +388,7 @@ def make_call(
         message = encode_call(call, serializer if call.serializer == serializer.name else None)
     finally:
         if in_task:
-            shield.leave()
+            shield.mine.leave()
     retries, bytes_max = settled.retries, defaults.body_bytes_max
     if bytes_max is not None and len(message.body) > bytes_max:
         raise EncodeError(

@@ -127,13 +127,14 @@ class Link:
 
     def _enter(self) -> None:
         """Be the one thread in here, out of reach of time limits. Raises StoreUnavailable."""
-        shield.inside += 1
+        guard = shield.mine
+        guard.enter()
         if not self._lock.acquire(timeout=self.timeout_s):
-            shield.inside -= 1
+            guard.leave()
             raise StoreUnavailable("other threads kept the database busy all the time; try again")
         if self._inside:
             self._lock.release()
-            shield.inside -= 1
+            guard.leave()
             raise StoreUnavailable("this thread is within the database already (a signal handler?); try again")
         self._inside = True
 
@@ -141,7 +142,10 @@ class Link:
         """Let others in; what was held back is raised now."""
         self._inside = False
         self._lock.release()
-        shield.leave()
+        guard = shield.mine
+        guard.inside -= 1
+        if guard.threat is not None:
+            guard.out()
 
     def _connected(self, now: float, deadline: float) -> sqlite3.Connection:
         """The connection, opened if need be, on the file that is there; the answer holds for a moment."""
@@ -259,7 +263,7 @@ class Link:
         self._trusted_until = 0.0
         self._gate.close()
         self._inside = False
-        shield.inside = 0
+        shield.mine.inside = 0
         self._lock = threading.RLock()
 
 

@@ -88,8 +88,8 @@ class Env:
             self.early = error
         elif not run.in_body:
             run.broken_by = error
-        elif shield.inside:
-            shield.pending = error
+        elif shield.mine.inside:
+            shield.mine.threat = error
         elif not self.run_coroutine.break_in(error):
             raise error
 
