@@ -76,6 +76,13 @@ def _not_ready(answer: Answer) -> str:
     return f"{answer.id} is not ready: {answer.state}{meta}"
 
 
+def state_line(state: str, value: Any) -> str:
+    """A state on the way, with its data."""
+    if value is None:
+        return state
+    return f"{state}  {_error_in_words(value) if isinstance(value, BaseException) else repr(value)}"
+
+
 def _error_in_words(error: Any) -> str:
     if isinstance(error, BaseException):
         text = str(error)

@@ -24,9 +24,13 @@ VERBS: dict[str, str] = {
     "worker": "Run tasks from the queues until told to stop.",
     "call": "Send one task, and print its id or its result.",
     "result": "Print what became of a task.",
+    "status": "Show the nodes that are online.",
+    "inspect": "Ask nodes what they do: ping, active, stats, ...",
+    "control": "Tell nodes what to do: revoke, shutdown.",
     "queues": "Show queues and dead letters; pause, resume, revive, drop.",
     "purge": "Delete the messages that wait in the queues.",
     "chaos": "Prove that nothing is lost: run tasks while processes are killed.",
+    "shell": "Start Python with the app and its tasks at hand.",
     "report": "Print what a bug report needs: versions, settings, queues.",
 }
 """Each verb is the command of that name in the module of that name; its line in ``--help`` is here, unloaded."""
@@ -40,16 +44,12 @@ _TELL_NO_EFFECT = ("worker", "report")
 _LATER: dict[str, str] = {
     "amqp": "",
     "beat": "",
-    "control": "",
     "events": "",
     "graph": "",
-    "inspect": "`celeriac queues` shows what waits and why.",
     "list": "",
     "logtool": "",
     "migrate": "",
     "multi": "Start workers one by one, or under systemd or supervisord.",
-    "shell": "",
-    "status": "`celeriac queues` shows what waits and why.",
     "upgrade": "",
 }
 """Verbs of Celery that are still to come, with what helps until then."""
@@ -59,6 +59,7 @@ _EXAMPLES = """
 Examples:
   celeriac -A proj worker -l info         run tasks, and tell about each
   celeriac -A proj call proj.add -a '[2, 3]' --wait 5
+  celeriac -A proj status                 which workers are there, and what they are at
   celeriac -A proj queues                 what waits, what is delayed, what is dead
   celeriac -A proj queues dead            why tasks were given up
   celeriac -A proj queues revive ID       try one of them again

@@ -41,21 +41,22 @@ def page(invocation: Invocation, now: float) -> Page:
     return Page(console, now)
 
 
-def _table(*columns: tuple[str, bool]) -> Table:
+def table(*columns: tuple[str, bool]) -> Table:
     """Columns by title; True aligns numbers to the right."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    made = Table(box=None, pad_edge=False, header_style="bold")
     for title, is_number in columns:
-        table.add_column(title, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
-    return table
+        made.add_column(title, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    return made
 
 
-def _count(number: int, style: str = "") -> Text:
+def count(number: int, style: str = "") -> Text:
+    """A number; a dash for none."""
     return Text(f"{number:,}", style=style) if number else Text("-", style="dim")
 
 
 def show_depths(to: Page, depths: Sequence[Depth]) -> None:
     """A line per queue, and what to do about what is not well."""
-    table = _table(
+    rows = table(
         ("queue", False),
         ("ready", True),
         ("delayed", True),
@@ -65,35 +66,36 @@ def show_depths(to: Page, depths: Sequence[Depth]) -> None:
         ("", False),
     )
     for depth in depths:
-        table.add_row(
-            Text(_short(depth.queue)),
-            _count(depth.ready),
-            _count(depth.delayed),
-            _count(depth.claimed),
-            _count(depth.dead, "red"),
-            _count(depth.parked, "yellow"),
+        rows.add_row(
+            Text(short(depth.queue)),
+            count(depth.ready),
+            count(depth.delayed),
+            count(depth.claimed),
+            count(depth.dead, "red"),
+            count(depth.parked, "yellow"),
             Text("paused", style="yellow") if depth.paused else "",
         )
-    to.console.print(table)
+    to.console.print(rows)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A name that fits a column."""
     return name if len(name) <= _NAME_MAX else f"{name[: _NAME_MAX - 3]}..."
 
 
 def show_waiting(to: Page, waiting: Sequence[Waiting]) -> None:
     """Messages in the order in which they will be delivered."""
-    table = _table(("id", False), ("task", False), ("state", False), ("prio", True), ("tries", True))
+    rows = table(("id", False), ("task", False), ("state", False), ("prio", True), ("tries", True))
     for one in waiting:
         message = one.message
-        table.add_row(
+        rows.add_row(
             Text(message.id, no_wrap=True),
             Text(_call(message)),
             Text(_state(one, to.now)),
             Text("-" if message.priority is None else str(message.priority)),
-            _count(one.attempt),
+            count(one.attempt),
         )
-    to.console.print(table)
+    to.console.print(rows)
 
 
 def _call(message: Message) -> str:
@@ -117,7 +119,7 @@ def show_letters(to: Page, letters: Iterable[DeadLetter]) -> None:
         head = Text()
         head.append(message.id, style="bold")
         head.append(f"  {_call(message)}")
-        tail = [_short(message.queue), f"{span(to.now - letter.buried_at)} ago"]
+        tail = [short(message.queue), f"{span(to.now - letter.buried_at)} ago"]
         if letter.crashes:
             tail.append(f"{letter.crashes} crash{'' if letter.crashes == 1 else 'es'}")
         head.append(f"  {', '.join(tail)}", style="dim")

@@ -65,11 +65,11 @@ _DECLARED = (
     Command(
         "scheduled",
         "inspect",
-        "Tasks that wait for their time in the node's queues; all nodes of a queue show the same ones.",
+        "Tasks that wait for their time, in the node's queues.",
         (_SAFE,),
         ("dump_schedule",),
     ),
-    Command("revoked", "inspect", "Ids of tasks whose revocation the node has heard of.", (), ("dump_revoked",)),
+    Command("revoked", "inspect", "Ids of tasks that the node knows as revoked.", (), ("dump_revoked",)),
     Command(
         "registered",
         "inspect",
@@ -80,12 +80,12 @@ _DECLARED = (
         ),
         ("dump_tasks",),
     ),
-    Command("stats", "inspect", "Numbers: tasks done, processes, pool, memory, uptime."),
+    Command("stats", "inspect", "Numbers: tasks done, processes, memory, uptime."),
     Command("active_queues", "inspect", "The queues a node takes from."),
     Command(
         "query_task",
         "inspect",
-        "What a node does with these tasks: active, reserved, or not here.",
+        "Who has these tasks, and whether they run.",
         (Argument("ids", "texts", "Ids of tasks.", is_required=True),),
     ),
     Command("report", "inspect", "Versions and settings of a node, as text."),
@@ -96,11 +96,11 @@ _DECLARED = (
         (Argument("with_defaults", "flag", "Also those that nobody has set.", False, is_option=True),),
         ("dump_conf",),
     ),
-    Command("shutdown", "control", "End nodes: what runs may finish, the rest goes back to its queue."),
+    Command("shutdown", "control", "End workers; what runs may finish."),
     Command(
         "revoke",
         "control",
-        "Tasks must not run; with --terminate those that run are ended.",
+        "Tasks must not run.",
         (
             _IDS,
             Argument("terminate", "flag", "End it if it runs.", False, is_option=True),
@@ -111,7 +111,7 @@ _DECLARED = (
     Command(
         "terminate",
         "control",
-        "End tasks, running ones too: `revoke --terminate` under Celery's other name.",
+        "Tasks must not run; those that run are ended.",
         (
             Argument("signal", "text", "What to end it with, such as SIGTERM.", is_required=True),
             _IDS,

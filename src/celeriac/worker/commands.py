@@ -118,6 +118,7 @@ class Commands:
             "pool": pool_facts(config.policy, sight, config.tasks_per_child_max),
             "broker": broker_facts(facts.name, facts.store_id),
             "prefetch_count": sight.room,
+            "queues": list(config.queues),
             "rusage": usage(),
         }
 

@@ -175,7 +175,8 @@ def broker_facts(name: str, store_id: str) -> dict[str, Any]:
         "hostname": url.host or None,
         "port": url.port,
         "userid": url.user or None,
-        "virtual_host": url.path or None,
+        # A file is named as it is in the address.
+        "virtual_host": (store_id.partition("://")[2] if url.host is None else url.path) or None,
     }
 
 
