@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from celeriac.calling import adopt, make_call
 from celeriac.model.errors import AlwaysEagerIgnored
 from celeriac.result import AsyncResult
 from celeriac.settled import settle_by_name
-from celeriac.task import adopt, make_call
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac

@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import random
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
 from datetime import datetime
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from celeriac.calling import adopt, make_call
 from celeriac.canvas.making import Signs
 from celeriac.core.options import TASK_OPTIONS
-from celeriac.core.prepare import ArgumentCheck, prepare
+from celeriac.core.prepare import ArgumentCheck
 from celeriac.core.retry import Attempt, Backoff, GiveUp, automatic_delay_s, decide_retry, retries_automatically
-from celeriac.model.context import Context, Run, context_for, enter_run, get_current_run, get_worker_run, leave_run
-from celeriac.model.errors import EncodeError, Retry
-from celeriac.model.ids import new_id
-from celeriac.model.message import Message
+from celeriac.model.context import Context, Run, context_for, enter_run, get_current_run, leave_run
+from celeriac.model.errors import Retry
 from celeriac.model.policy import TaskPolicy
-from celeriac.model.shield import shield
 from celeriac.repeating import collect_retry, raise_original
-from celeriac.result import AsyncResult, EagerResult, ResultBase
+from celeriac.result import AsyncResult, EagerResult
 from celeriac.settled import (
     FROM_SETTINGS,
     Settled,
@@ -33,12 +30,9 @@ from celeriac.settled import (
     error_classes,
     missing_attribute,
     policy_of,
-    retries_of,
     settle,
 )
 from celeriac.task_options import HOOKS, TaskOptions
-from celeriac.wire.protocol2 import encode_call
-from celeriac.worker.sender import PublishRetries
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -362,48 +356,3 @@ class Task(TaskOptions, Signs[R], Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<@task: {self.name} of {self.app.main or 'celeriac'}>"
-
-
-def make_call(
-    app: Celeriac,
-    settled: Settled,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    options: Mapping[str, Any],
-    task: Task[Any, Any] | None,
-) -> tuple[Message, PublishRetries, AsyncResult[Any]]:
-    """Prepare and encode one call; nothing is sent. Sent with `Sender.send` or `send_many`, it belongs to the run it
-    came from once `adopt` was told. `task` is None when only the name is known here."""
-    defaults, parent, serializer = settled.send, None, settled.serializer
-    in_task = get_current_run() is not None
-    if in_task:
-        run = get_worker_run()
-        parent = None if run is None else run.context
-        # A time limit that broke in here would look like arguments that cannot be encoded.
-        shield.mine.enter()
-    try:
-        if not defaults.router.is_static:
-            options = {**defaults.router.route(defaults.task, args, kwargs, options, task), **options}
-        call = prepare(defaults, args, kwargs, options, parent, time.time(), new_id)
-        message = encode_call(call, serializer if call.serializer == serializer.name else None)
-    finally:
-        if in_task:
-            shield.mine.leave()
-    retries, bytes_max = settled.retries, defaults.body_bytes_max
-    if bytes_max is not None and len(message.body) > bytes_max:
-        raise EncodeError(
-            f"the arguments of {call.task} are {len(message.body)} bytes encoded, over the limit of {bytes_max} "
-            "(setting task_body_bytes_max): store large data elsewhere and pass its address, or raise the limit"
-        )
-    if options and ("retry" in options or "retry_policy" in options):
-        retries = retries_of(options, retries)
-    ignored = settled.policy.ignore_result if call.ignore_result is None else call.ignore_result
-    result: AsyncResult[Any] = AsyncResult(call.id, None, call.task, app, None, ignored, sent=True)
-    return message, retries, result
-
-
-def adopt(result: ResultBase, settled: Settled, options: Mapping[str, Any]) -> None:
-    """What was sent is a child of the run it was sent from, if there is one and nobody objects."""
-    run = get_worker_run()
-    if run is not None and settled.trail and options.get("add_to_parent", True):
-        run.context.children.append(result)
