@@ -22,7 +22,7 @@ from celeriac.model.policy import TaskPolicy
 from celeriac.model.ports import Backend, BrokerAdmin, Clock, Nodes
 from celeriac.pools.hosted import HostedPool
 from celeriac.pools.spawner import Exited, Signalled, Spawned
-from celeriac.wire.frames import Back, Done, FromChild, JobFrame, Keep
+from celeriac.wire.frames import Back, Done, FromChild, Hello, JobFrame, Keep, Resumes, Waits
 from celeriac.wire.protocol2 import decode_head
 from celeriac.worker import task_log
 from celeriac.worker.config import WorkerConfig
@@ -225,8 +225,12 @@ class Node:
                 events.append(ev.Returned(child, frame.seqs))
             elif isinstance(frame, Keep):
                 self._records.append(frame.record)
+            elif isinstance(frame, Waits):
+                events.append(ev.Waits(child, frame.seq))
+            elif isinstance(frame, Resumes):
+                events.append(ev.Resumes(child, frame.seq))
             else:
-                events.append(ev.ChildUp(child, self._pool.facts.slots_per_child))
+                events.append(ev.ChildUp(child, self._pool.slots(child)))
 
     def _from_spawner(self, events: list[ev.Event]) -> None:
         try:
@@ -241,8 +245,9 @@ class Node:
                 self._pool.adopt(item)
             elif isinstance(item, Exited):
                 gone = self._pool.gone(item)
-                self._from_child(gone.child, gone.last_words, events)
-                events.append(ev.Died(gone.child, (gone.running,) if gone.running else (), gone.status))
+                # One that came up and died at once is told of by its death.
+                self._from_child(gone.child, [word for word in gone.last_words if not isinstance(word, Hello)], events)
+                events.append(ev.Died(gone.child, gone.running, gone.status))
             else:
                 events.append(self._stop(item))
 
@@ -304,7 +309,7 @@ class Node:
         elif isinstance(effect, fx.Interrupt):
             self._pool.interrupt(effect.child, effect.seq, effect.how, effect.signal)
         elif isinstance(effect, fx.Spawn):
-            self._pool.start(effect.child)
+            self._pool.start(effect.child, effect.pool)
         elif isinstance(effect, fx.Kill):
             self._pool.kill(effect.child)
         elif isinstance(effect, fx.Retire):

@@ -14,9 +14,10 @@ from typing import Any
 
 from celeriac.model.clock import SystemClock
 from celeriac.model.errors import ImproperlyConfigured
-from celeriac.model.facts import PoolFacts
+from celeriac.model.policy import EnginePolicy, PoolPolicy
 from celeriac.model.run import Runnable
 from celeriac.pools.hosted import HostedPool
+from celeriac.pools.kinds import facts_of, records_of
 from celeriac.pools.marks import RECORD_BYTES, Marks
 from celeriac.worker.child import map_marks
 from celeriac.worker.config import UNREACHABLE, UNREACHABLE_HINT, Home, WorkerConfig
@@ -32,12 +33,13 @@ log = logging.getLogger("celeriac.worker")
 EXIT_FATAL = 78
 """The node ends with it when only a person can help; if it is the first one, its worker ends with it, too."""
 _MARKS_UNIT_BYTES = 65536
-"""Room for the marks of 1024 children; a multiple of every page size."""
+"""Room for the marks of 1024 slots; a multiple of every page size."""
 _PLACES_PER_CHILD = 4
 """Children that end slowly stand beside their replacements, which may end slowly too."""
+_PLACES_PER_LARGE_CHILD = 8
+"""One of many slots may wait six seconds for its neighbours, and be replaced each second meanwhile."""
 _GC_THRESHOLD = 20_000
 """Messages in flight are many and make no cycles: looking for some after each 700 would only cost."""
-PREFORK_FACTS = PoolFacts(name="prefork", slots_per_child=1, kills=True)
 
 
 def node_main(
@@ -64,9 +66,10 @@ def node_main(
         log.critical("%s", exc, extra={"action": "misconfigured"})
         return EXIT_FATAL
     try:
-        marks = patiently(lambda: _share_marks(broker, spawner, config.policy.pools[0].children))
+        kinds = {pool.name: facts_of(pool) for pool in config.policy.pools}
+        marks = patiently(lambda: _share_marks(broker, spawner, records_needed(config.policy)))
         patiently(lambda: revive_known(broker, tasks))
-        pool = HostedPool(spawner, marks, selectors.DefaultSelector(), PREFORK_FACTS)
+        pool = HostedPool(spawner, marks, selectors.DefaultSelector(), kinds)
         policies = {name: task.policy for name, task in tasks.items()}
         reception = make_reception(config, home, tasks, broker, backend, clock, partial(_end_worker, parent_pid))
         node = Node(config, broker, backend, policies, pool, clock, reception)
@@ -84,8 +87,19 @@ def _end_worker(main_pid: int) -> None:
         os.kill(main_pid, signal.SIGTERM)
 
 
-def _share_marks(broker: Any, spawner: TreeSpawner, children: int) -> Marks:
-    size = _MARKS_UNIT_BYTES * -(-children * _PLACES_PER_CHILD * RECORD_BYTES // _MARKS_UNIT_BYTES)
+def records_needed(policy: EnginePolicy) -> int:
+    """How many slots' marks the children of a worker's pools may need at once."""
+    return sum(_places(pool, policy) * records_of(facts_of(pool)) for pool in policy.pools)
+
+
+def _places(pool: PoolPolicy, policy: EnginePolicy) -> int:
+    if not facts_of(pool).by_signal:
+        return pool.children * _PLACES_PER_LARGE_CHILD
+    return pool.children * _PLACES_PER_CHILD + policy.extra_max
+
+
+def _share_marks(broker: Any, spawner: TreeSpawner, records: int) -> Marks:
+    size = _MARKS_UNIT_BYTES * -(-records * RECORD_BYTES // _MARKS_UNIT_BYTES)
     kept = marks_descriptor(broker, size)
     if kept is None:
         fd, offset = os.memfd_create("celeriac-marks"), 0
@@ -96,5 +110,5 @@ def _share_marks(broker: Any, spawner: TreeSpawner, children: int) -> Marks:
     marks = map_marks(fd, offset, size)
     if kept is None:
         os.close(fd)
-    assert marks.children >= children * _PLACES_PER_CHILD
+    assert marks.records >= records
     return marks

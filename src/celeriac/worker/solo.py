@@ -88,7 +88,7 @@ class SoloSpawner:
     def share_marks(self, fd: int, offset: int, size: int) -> None:
         """One process: nothing to share."""
 
-    def spawn(self, child: int) -> None:
+    def spawn(self, child: int, pool: str, record: int) -> None:
         """Offer the main thread a pair of sockets; a process whose main thread is stuck starts itself anew."""
         if self._stuck:
             threading.Timer(_RESTART_S, restart_process).start()
@@ -158,14 +158,14 @@ class _SoloPool(HostedPool):
     """Ends its child by leaving it behind, where others kill a process."""
 
     def __init__(self, spawner: SoloSpawner, marks: Marks) -> None:
-        super().__init__(spawner, marks, selectors.DefaultSelector(), SOLO_FACTS)
+        super().__init__(spawner, marks, selectors.DefaultSelector(), {SOLO_FACTS.name: SOLO_FACTS})
         self._solo = spawner
 
     def kill(self, child: int) -> None:
         """End a child at once; `Gone` follows."""
-        place = self._places.get(child)
-        if place is not None:
-            self._solo.end(place)
+        post = self._posts.get(child)
+        if post is not None:
+            self._solo.end(post.place)
 
 
 def restart_process() -> NoReturn:
