@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from celeriac.results.base import ResultBase, offer_rebuild
 from celeriac.results.eager import EagerResult
+from celeriac.results.groups import GroupResult
 from celeriac.results.handle import AsyncResult
 from celeriac.results.joining import E_WOULD_BLOCK, allow_join_result, assert_will_not_block
-from celeriac.results.sets import GroupResult, ResultSet
+from celeriac.results.sets import ResultSet
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac

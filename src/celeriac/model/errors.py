@@ -29,6 +29,10 @@ class NoEffectWarning(CeleriacWarning):
     """A setting or option is known and accepted, and changes nothing here. The message says what is in its place."""
 
 
+class BlockingCallWarning(CeleriacWarning):
+    """A call that blocks was made on an event loop, which has a call of its own for it. Shown in development only."""
+
+
 class ImproperlyConfigured(CeleriacError):
     """A setting, address or option is wrong. The message names it and the fix."""
 
@@ -167,6 +171,10 @@ class MaxRetriesExceededError(TaskError):
         self.task_args: Any = kwargs.pop("task_args", ())
         self.task_kwargs: Any = kwargs.pop("task_kwargs", {})
         super().__init__(*args, **kwargs)
+
+
+class IncompleteStream(TaskError):
+    """A tree of results was walked to one that has not ended; what came of it is not known yet."""
 
 
 class TaskRevokedError(TaskError):

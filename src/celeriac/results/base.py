@@ -26,6 +26,10 @@ class ResultBase:
         """What followed: the tasks that a task sent, the members of a group."""
         raise NotImplementedError
 
+    def leaves(self) -> Sequence[ResultBase]:
+        """The single tasks it consists of."""
+        raise NotImplementedError
+
     def ready(self) -> bool:
         """True if it has ended, however."""
         raise NotImplementedError

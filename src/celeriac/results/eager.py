@@ -22,12 +22,22 @@ class EagerResult(AsyncResult[R_co]):
         super().__init__(meta.task_id, task_name=name, app=app)
         self._meta_known = meta
 
+    def known(self) -> Meta | None:
+        """How it ended."""
+        return self._meta_known
+
     def _wait(
         self,
         timeout_s: float | None,
         interval_s: float,
         on_message: Callable[[Any], object] | None,
         on_interval: Callable[[], object] | None,
+        follows: bool,
+    ) -> Meta:
+        return self._meta_known
+
+    async def _await_end(
+        self, timeout_s: float | None, on_message: Callable[[Any], object] | None, follows: bool
     ) -> Meta:
         return self._meta_known
 

@@ -17,16 +17,24 @@ class RemoteTraceback(Exception):
         return f"\n\n{self.args[0]}"
 
 
-def throw(meta: Meta, propagated: Collection[str] = states.PROPAGATE_STATES) -> None:
-    """Raise what a task failed with, the worker's traceback being its cause; nothing if its state is no such one."""
-    if meta.status not in propagated:
-        return
-    error = meta.result
-    if not isinstance(error, BaseException):
-        error = TaskRevokedError(str(error or "revoked")) if meta.status == states.REVOKED else Exception(error)
+def error_of(meta: Meta) -> BaseException:
+    """What a task failed with, the worker's traceback being its cause."""
+    error: BaseException
+    if isinstance(meta.result, BaseException):
+        error = meta.result
+    elif meta.status == states.REVOKED:
+        error = TaskRevokedError(str(meta.result or "revoked"))
+    else:
+        error = Exception(meta.result)
     if meta.traceback:
-        raise error from RemoteTraceback(meta.traceback)
-    raise error
+        error.__cause__ = RemoteTraceback(meta.traceback)
+    return error
+
+
+def throw(meta: Meta, propagated: Collection[str] = states.PROPAGATE_STATES) -> None:
+    """Raise what a task failed with; nothing if its state is none of `propagated`."""
+    if meta.status in propagated:
+        raise error_of(meta)
 
 
 def as_dict(meta: Meta) -> dict[str, Any]:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timezone
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from celeriac.current import get_current_app
 from celeriac.model import states
 from celeriac.model.context import get_current_run
 from celeriac.model.errors import TimeoutError  # noqa: A004 - Celery's public name
-from celeriac.model.message import Record
-from celeriac.results.base import ResultBase, rebuilt
+from celeriac.results.base import ResultBase
+from celeriac.results.callbacks import Callbacks, call_when_ended
 from celeriac.results.ends import as_dict, throw
 from celeriac.results.joining import assert_will_not_block
+from celeriac.results.looks import ResultLooks
+from celeriac.results.waits import wait_for_end
 from celeriac.wire.records import Meta
 from celeriac.worker.sender import current_batch
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
+    from celeriac.results.awaiting import StateChange
 
 R_co = TypeVar("R_co", covariant=True)
 
 
-class AsyncResult(ResultBase, Generic[R_co]):
+class AsyncResult(ResultLooks, Generic[R_co]):
     """The result of a task by its id. Two handles of one id are equal.
 
     A task nobody knows of is PENDING.
@@ -81,7 +82,7 @@ class AsyncResult(ResultBase, Generic[R_co]):
             return None  # type: ignore[return-value]
         if disable_sync_subtasks and get_current_run() is not None:
             assert_will_not_block()
-        meta = self._final or self._wait(timeout, interval, on_message, on_interval)
+        meta = self._final or self._wait(timeout, interval, on_message, on_interval, follow_parents and propagate)
         if meta.status == states.SUCCESS:
             self._final = meta
         elif propagate:
@@ -93,32 +94,124 @@ class AsyncResult(ResultBase, Generic[R_co]):
 
     wait = get
 
+    async def aget(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        follow_parents: bool = True,
+        callback: Callable[[str, Any], object] | None = None,
+        on_message: Callable[[Any], object] | None = None,
+    ) -> R_co:
+        """`get` for coroutines: the loop goes on meanwhile. However many wait, one thread of the process waits for
+        all of them. ``await result`` is the same without options.
+
+        Cancelling it changes nothing about the task. Within a task it is allowed: no slot is occupied by waiting.
+
+        Raises what `get` raises.
+        """
+        if self._ignored:
+            return None  # type: ignore[return-value]
+        meta = self._final or await self._await_end(timeout, on_message, follow_parents and propagate)
+        if meta.status == states.SUCCESS:
+            self._final = meta
+        elif propagate:
+            throw(meta)
+        if callback is not None:
+            callback(self.id, meta.result)
+        value: R_co = meta.result
+        return value
+
+    def __await__(self) -> Generator[Any, None, R_co]:
+        return self.aget().__await__()
+
+    async def astates(self, timeout: float | None = None) -> AsyncIterator[StateChange]:
+        """``async for state, info in result.astates()``: the states of the task as they change, the last one too:
+        progress without polling. A failure is not raised, its exception is the info. Of changes that follow each other
+        at once some may be left out.
+
+        Raises TimeoutError.
+        """
+        from celeriac.results.awaiting import StateChange, await_states  # brings asyncio
+
+        known = self.known()
+        if known is not None:
+            yield StateChange(known.status, known.result)
+            return
+        self.check_sent()
+        async for change in await_states(self.app, self.id, timeout):
+            yield change
+
+    def then(
+        self,
+        callback: Callable[[AsyncResult[R_co]], object],
+        on_error: Callable[[BaseException], object] | None = None,
+        weak: bool = False,
+    ) -> None:
+        """Call `callback` with this handle when the task has ended, however it did; with `on_error`, that is called
+        with the exception of a task that failed instead.
+
+        On a running loop the call comes on it, elsewhere on the thread that waits for results; it must not block. What
+        it raises is logged. With `weak` it is forgotten when nobody else holds it.
+        """
+        self.check_sent()
+        call_when_ended(self.app, (self,), Callbacks(self, callback, on_error, weak))
+
     def _wait(
         self,
         timeout_s: float | None,
         interval_s: float,
         on_message: Callable[[Any], object] | None,
         on_interval: Callable[[], object] | None,
+        follows: bool,
     ) -> Meta:
         app = self._app or self.app
-        if current_batch() is not None and app.sender.is_unsent(self.id):
+        if current_batch() is not None:
+            self.check_sent()
+        followed = () if self.parent is None or not follows else self._parents()
+        if self._sent and not followed and on_message is None and get_current_run() is None:
+            record = app.watcher.wait(self.id, timeout_s, None, on_interval, interval_s)
+        else:
+            record = None if followed else app.watcher.read(self.id)
+            if record is None or record.state not in states.READY_STATES:
+                record = wait_for_end(app, self.id, followed, timeout_s, on_message, on_interval, interval_s)
+            elif on_message is not None:
+                on_message(as_dict(app.decode_result(record)))
+        if record is None:
+            raise TimeoutError(self._late(timeout_s, self.state))
+        return app.decode_result(record)
+
+    async def _await_end(
+        self, timeout_s: float | None, on_message: Callable[[Any], object] | None, follows: bool
+    ) -> Meta:
+        from celeriac.results.awaiting import await_end  # brings asyncio
+
+        app = self._app or self.app
+        self.check_sent()
+        followed = () if self.parent is None or not follows else self._parents()
+        record, seen = await await_end(app, self.id, followed, timeout_s, on_message)
+        if record is None:
+            raise TimeoutError(self._late(timeout_s, seen))
+        return app.decode_result(record)
+
+    def _late(self, timeout_s: float | None, state: str) -> str:
+        shown = f"{self._name}[{self.id}]" if self._name else self.id
+        return f"no result of {shown} after {timeout_s} s; its state is {state}"
+
+    def check_sent(self) -> None:
+        """Raise RuntimeError if it lies in a batch of the caller's that has not been sent."""
+        if current_batch() is not None and self.app.sender.is_unsent(self.id):
             raise RuntimeError(
                 f"task {self.id} has not been sent: its batch ends with the `with` block; call get() after it"
             )
 
-        tell: Callable[[Record], object] | None = None
-        if on_message is not None:
-            told = on_message
-            tell = lambda record: told(as_dict(app.decode_result(record)))  # noqa: E731 - most callers want none
-        record = None if self._sent else app.watcher.read(self.id)
-        if record is None or record.state not in states.READY_STATES:
-            record = app.watcher.wait(self.id, timeout_s, tell, on_interval, interval_s)
-        elif tell is not None:
-            tell(record)
-        if record is None:
-            shown = f"{self._name}[{self.id}]" if self._name else self.id
-            raise TimeoutError(f"no result of {shown} after {timeout_s} s; its state is {self.state}")
-        return app.decode_result(record)
+    def _parents(self) -> list[str]:
+        """The tasks before this one whose end is not known to be good: if one of them fails, this one never runs."""
+        found: list[str] = []
+        parent = self.parent
+        while parent is not None:
+            found += [leaf.id for leaf in parent.leaves() if isinstance(leaf, AsyncResult) and leaf.known() is None]
+            parent = parent.parent
+        return found
 
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], object] | None = None) -> Any:
         """The result as it is now, without waiting; raises the task's exception if it failed."""
@@ -130,105 +223,6 @@ class AsyncResult(ResultBase, Generic[R_co]):
         return meta.result
 
     maybe_reraise = maybe_throw
-
-    # looking
-
-    @property
-    def app(self) -> Celeriac:
-        """The app whose backend is asked."""
-        return self._app if self._app is not None else get_current_app()
-
-    @property
-    def backend(self) -> Any:
-        """That backend, opened."""
-        return self.app.backend
-
-    @property
-    def task_id(self) -> str:
-        """Same as `id`."""
-        return self.id
-
-    @property
-    def state(self) -> str:
-        """The state now; PENDING if nothing is known."""
-        return self._meta().status
-
-    status = state
-
-    @property
-    def result(self) -> Any:
-        """What the task returned or raised, or the data of the state it is in."""
-        return self._meta().result
-
-    info = result
-
-    @property
-    def traceback(self) -> str | None:
-        """The worker's traceback as text, if something was raised."""
-        return self._meta().traceback
-
-    def ready(self) -> bool:
-        """True if the task has ended: SUCCESS, FAILURE or REVOKED."""
-        return self.state in states.READY_STATES
-
-    def successful(self) -> bool:
-        """True if it returned."""
-        return self.state == states.SUCCESS
-
-    def failed(self) -> bool:
-        """True if it raised."""
-        return self.state == states.FAILURE
-
-    def exists(self) -> bool:
-        """True if anything is recorded for this id."""
-        return self._final is not None or self.app.watcher.read(self.id) is not None
-
-    @property
-    def children(self) -> list[ResultBase] | None:
-        """Handles of the tasks and groups that this one sent, known at its end."""
-        children = self._meta().children
-        return None if children is None else [rebuilt(child, self._app) for child in children]
-
-    @property
-    def name(self) -> str | None:
-        """The task's name (with `result_extended`, or if this process sent it)."""
-        return self._meta().name or self._name
-
-    task_name = name
-
-    @property
-    def args(self) -> Any:
-        """Its arguments (with `result_extended`)."""
-        return self._meta().args
-
-    @property
-    def kwargs(self) -> Any:
-        """Its keyword arguments (with `result_extended`)."""
-        return self._meta().kwargs
-
-    @property
-    def worker(self) -> str | None:
-        """The node that ran it (with `result_extended`)."""
-        return self._meta().worker
-
-    @property
-    def retries(self) -> int | None:
-        """How often it was retried (with `result_extended`)."""
-        return self._meta().retries
-
-    @property
-    def queue(self) -> str | None:
-        """Where it waited (with `result_extended`)."""
-        return self._meta().queue
-
-    @property
-    def date_done(self) -> datetime | None:
-        """When it ended, in UTC."""
-        text = self._meta().date_done
-        if not text:
-            return None
-        moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
 
     # acting
 
@@ -258,6 +252,10 @@ class AsyncResult(ResultBase, Generic[R_co]):
         """The ids of this task and its parents."""
         return [self.id, *(self.parent.as_list() if self.parent is not None else ())]
 
+    def leaves(self) -> list[AsyncResult[Any]]:
+        """This task alone."""
+        return [self]
+
     def known(self) -> Meta | None:
         """How it ended, if that is known here without asking the backend."""
         return Meta(task_id=self.id, status=states.SUCCESS) if self._ignored else self._final
@@ -266,6 +264,10 @@ class AsyncResult(ResultBase, Generic[R_co]):
         """Remember how it ended. A failure may be revived and become another result; a success stays."""
         if meta.status == states.SUCCESS:
             self._final = meta
+
+    def end_as(self, meta: Meta) -> None:
+        """Remember how it ended, also a failure: this handle was given to somebody as one of an end."""
+        self._final = meta
 
     def _meta(self) -> Meta:
         if self._final is not None:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from celeriac.current import get_current_app
 from celeriac.model import states
 from celeriac.model.context import get_current_run
-from celeriac.model.errors import TimeoutError  # noqa: A004 - Celery's public name
-from celeriac.model.message import Record
-from celeriac.results.base import ResultBase, rebuilt
+from celeriac.results.base import ResultBase
+from celeriac.results.callbacks import Callbacks, call_when_ended
 from celeriac.results.ends import as_dict, throw
 from celeriac.results.handle import AsyncResult, R_co
 from celeriac.results.joining import assert_will_not_block
-from celeriac.wire.records import Meta, RecordHead, encode_state
+from celeriac.results.waits import wait_for_ends
+from celeriac.wire.records import Meta
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
-
-_SAVED = "celery-taskset-meta-{}"
-"""Id of the record that keeps a saved group: no task has it."""
-_SAVED_STATE = "GROUP"
 
 
 class ResultSet(ResultBase, Generic[R_co]):
@@ -110,10 +106,7 @@ class ResultSet(ResultBase, Generic[R_co]):
         """The single tasks: members, and members of members."""
         found: list[AsyncResult[Any]] = []
         for member in self.results:
-            if isinstance(member, ResultSet):
-                found += cast("ResultSet[Any]", member).leaves()
-            elif isinstance(member, AsyncResult):
-                found.append(cast("AsyncResult[Any]", member))
+            found += cast("Sequence[AsyncResult[Any]]", member.leaves())
         return found
 
     def _states(self) -> list[str]:
@@ -195,9 +188,10 @@ class ResultSet(ResultBase, Generic[R_co]):
         found: list[Any] = []
         for member in self.results:
             if isinstance(member, ResultSet):
-                found.append(cast("ResultSet[Any]", member)._in_order(values))  # noqa: SLF001 - of our own kind
-            elif isinstance(member, AsyncResult):
-                found.append(values[cast("AsyncResult[Any]", member).id])
+                inner: ResultSet[Any] = member
+                found.append(inner._in_order(values))
+            else:
+                found += [values[leaf.id] for leaf in cast("Sequence[AsyncResult[Any]]", member.leaves())]
         return found
 
     def iterate(self, timeout: float | None = None, propagate: bool = True, interval: float = 0.5) -> Iterator[Any]:
@@ -228,30 +222,81 @@ class ResultSet(ResultBase, Generic[R_co]):
         on_interval: Callable[[], object] | None,
     ) -> Iterator[tuple[AsyncResult[Any], Meta]]:
         """Each single task with how it ended, as they end."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        known, waited = self._sorted()
+        yield from known
+        app, ids = self.app, tuple(waited)
+        for task_id, meta in wait_for_ends(app, ids, timeout_s, on_message, on_interval, interval_s):
+            for leaf in waited[task_id]:
+                leaf.keep(meta)
+                yield leaf, meta
+
+    def _sorted(self) -> tuple[list[tuple[AsyncResult[Any], Meta]], dict[str, list[AsyncResult[Any]]]]:
+        """The tasks of which it is known how they ended, and the others by id."""
+        known: list[tuple[AsyncResult[Any], Meta]] = []
         waited: dict[str, list[AsyncResult[Any]]] = {}
         for leaf in self.leaves():
+            leaf.check_sent()
             meta = leaf.known()
             if meta is None:
                 waited.setdefault(leaf.id, []).append(leaf)
             else:
-                yield leaf, meta
-        if not waited:
-            return
-        app = self.app
-        tell: Callable[[Record], object] | None = None
-        if on_message is not None:
-            told = on_message
-            tell = lambda record: told(as_dict(app.decode_result(record)))  # noqa: E731 - most callers want none
-        for task_id, leaves in waited.items():
-            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-            record = app.watcher.wait(task_id, left_s, tell, on_interval, interval_s)
-            if record is None:
-                raise TimeoutError(f"no result of {task_id}, one of {len(waited)}, after {timeout_s} s")
-            meta = app.decode_result(record)
-            for leaf in leaves:
+                known.append((leaf, meta))
+        return known, waited
+
+    async def aget(
+        self,
+        timeout: float | None = None,
+        propagate: bool = True,
+        callback: Callable[[str, Any], object] | None = None,
+        on_message: Callable[[Any], object] | None = None,
+    ) -> list[R_co]:
+        """`get` for coroutines: the loop goes on meanwhile. ``await results`` is the same without options."""
+        values: dict[str, Any] = {}
+        async with aclosing(self._await_ends(timeout, on_message)) as ends:
+            async for leaf, meta in ends:
+                if propagate:
+                    throw(meta)
                 leaf.keep(meta)
-                yield leaf, meta
+                values[leaf.id] = meta.result
+                if callback is not None:
+                    callback(leaf.id, meta.result)
+        return cast("list[R_co]", self._in_order(values))
+
+    def __await__(self) -> Generator[Any, None, list[R_co]]:
+        return self.aget().__await__()
+
+    async def __aiter__(self) -> AsyncIterator[AsyncResult[R_co]]:
+        """The single tasks, as they end: what each has come to is known then."""
+        async with aclosing(self._await_ends(None, None)) as ends:
+            async for leaf, meta in ends:
+                leaf.end_as(meta)
+                yield leaf
+
+    async def _await_ends(
+        self, timeout_s: float | None, on_message: Callable[[Any], object] | None
+    ) -> AsyncGenerator[tuple[AsyncResult[Any], Meta], None]:
+        from celeriac.results.awaiting import await_ends  # brings asyncio
+
+        known, waited = self._sorted()
+        for leaf, meta in known:
+            yield leaf, meta
+        async with aclosing(await_ends(self.app, tuple(waited), timeout_s, on_message)) as ends:
+            async for task_id, meta in ends:
+                for leaf in waited[task_id]:
+                    yield leaf, meta
+
+    def then(
+        self,
+        callback: Callable[[Any], object],
+        on_error: Callable[[BaseException], object] | None = None,
+        weak: bool = False,
+    ) -> None:
+        """Call `callback` with this set when all have ended; with `on_error`, that is called with what the first of
+        those that failed has raised instead. Where: as `AsyncResult.then`."""
+        leaves = self.leaves()
+        for leaf in leaves:
+            leaf.check_sent()
+        call_when_ended(self.app, leaves, Callbacks(self, callback, on_error, weak))
 
     # acting
 
@@ -294,80 +339,3 @@ class ResultSet(ResultBase, Generic[R_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.results,))
-
-
-class GroupResult(ResultSet[R_co]):
-    """The results of a group: as a `ResultSet`, with an id, by which it can be saved and found again."""
-
-    __slots__ = ("id",)
-
-    def __init__(
-        self,
-        id: str | None = None,  # noqa: A002 - Celery's public name
-        results: Iterable[ResultBase] | None = None,
-        parent: ResultBase | None = None,
-        app: Celeriac | None = None,
-        **_options: Any,
-    ) -> None:
-        super().__init__(results or (), app)
-        self.id = id
-        self.parent = parent
-
-    def save(self, backend: Any = None) -> GroupResult[R_co]:
-        """Keep ids and order of the members in the backend, for `restore`. Raises ValueError without an id."""
-        app = self.app
-        head = RecordHead(self._saved_id(), children=None, expires_s=app.conf.seconds("result_expires"))
-        (backend or app.backend).write([encode_state(head, _SAVED_STATE, self.as_tuple())])
-        return self
-
-    def delete(self, backend: Any = None) -> None:
-        """Undo `save`; the results stay."""
-        (backend or self.app.backend).forget([self._saved_id()])
-
-    def _saved_id(self) -> str:
-        if not self.id:
-            raise ValueError("a GroupResult without an id cannot be saved; give it one: GroupResult(id=...)")
-        return _SAVED.format(self.id)
-
-    @classmethod
-    def restore(
-        cls,
-        id: str,  # noqa: A002 - Celery's public name
-        backend: Any = None,
-        app: Celeriac | None = None,
-    ) -> GroupResult[Any] | None:
-        """The group that was saved under this id; None if there is none."""
-        app = app if app is not None else get_current_app()
-        (record,) = (backend or app.backend).read([_SAVED.format(id)])
-        if record is None:
-            return None
-        found = rebuilt(app.decode_result(record).result, app)
-        assert isinstance(found, GroupResult)
-        return cast("GroupResult[Any]", found)
-
-    def as_tuple(self) -> tuple[Any, Any]:
-        """``((id, parent), members)``."""
-        (_, parent), members = super().as_tuple()
-        return (self.id, parent), members
-
-    def __bool__(self) -> bool:
-        return bool(self.id or self.results)
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, GroupResult):
-            return bool((other.id, other.results, other.parent) == (self.id, self.results, self.parent))
-        if isinstance(other, str):
-            return other == self.id
-        return NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __str__(self) -> str:
-        return str(self.id)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self.id} [{', '.join(self.as_list())}]>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.id, self.results, self.parent))

@@ -254,7 +254,7 @@ class Mailbox:
 
     def bind(self, address: str) -> None:
         """Make the socket, unless there is one."""
-        if self._folder is None or self._socket is not None:
+        if self._folder is None:
             return
         with self.changed:
             if self._socket is not None:

@@ -70,7 +70,8 @@ class Wanted:
         """What to look up now."""
         if not self._unseen:
             return ()
-        told, found = self._told, []
+        told = self._told
+        found: list[str] = []
         while self._unseen and len(found) < _LOOK_MAX:
             task_id = self._unseen.popleft()
             if task_id in told:
