@@ -14,9 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from celeriac.model.errors import ImproperlyConfigured
-from celeriac.worker.child import child_main, map_marks
+from celeriac.pools.host import Sockets
+from celeriac.worker.child import Post, be_child, map_marks
 from celeriac.worker.config import Home, WorkerConfig
-from celeriac.worker.log_setup import setup_logging
+from celeriac.worker.log_setup import name_in_log, setup_logging
 
 _ENVIRONMENT = "CELERIAC_CHILD"
 
@@ -24,7 +25,7 @@ _ENVIRONMENT = "CELERIAC_CHILD"
 class ChildSpec(Struct, frozen=True):
     """Which child, and its descriptors."""
 
-    child: int
+    post: Post
     parent_pid: int
     data_fd: int
     control_fd: int
@@ -60,11 +61,11 @@ def run_exec_child(home: Home) -> int:
         raise ImproperlyConfigured("worker-child is started by a worker, never by hand; use: celeriac worker")
     orders = msgspec.json.decode(text, type=_Orders)
     spec, config = orders.spec, orders.config
-    setup_logging(config, f"Worker-{spec.child + 1}", spec.child + 1)
+    post = spec.post
+    setup_logging(config, name_in_log(post.pool, post.place), post.place + 1)
     tasks = home.load_tasks()
     marks = map_marks(spec.marks_fd, spec.marks_offset, spec.marks_bytes)
     os.close(spec.marks_fd)
-    data = socket.socket(fileno=spec.data_fd)
-    control = socket.socket(fileno=spec.control_fd)
-    child_main(spec.child, spec.parent_pid, data, control, marks, tasks, config)
+    sockets = Sockets(socket.socket(fileno=spec.data_fd), socket.socket(fileno=spec.control_fd))
+    be_child(post, spec.parent_pid, sockets, marks, tasks, config)
     return 0

@@ -35,6 +35,11 @@ def setup_logging(config: WorkerConfig, process: str, index: int = 0) -> None:
     )
 
 
+def name_in_log(pool: str, place: int) -> str:
+    """What log lines call a child: ``Worker-2`` for a process, else the pool with the number."""
+    return f"{'Worker' if pool == 'prefork' else pool.capitalize()}-{place + 1}"
+
+
 def greet(config: WorkerConfig) -> None:
     """Print the banner, past the redirection of what tasks print, and log that the worker is ready."""
     if config.banner and not config.quiet and sys.__stderr__ is not None:

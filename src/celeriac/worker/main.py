@@ -23,11 +23,12 @@ from types import FrameType
 from typing import NoReturn
 
 from celeriac.model.run import Runnable
+from celeriac.pools.host import Sockets
 from celeriac.pools.marks import Marks
-from celeriac.worker.child import child_main, map_marks
+from celeriac.worker.child import Post, be_child, map_marks
 from celeriac.worker.config import Home, WorkerConfig, with_pools_of
 from celeriac.worker.exec_child import ChildSpec, exec_child
-from celeriac.worker.log_setup import greet, setup_logging
+from celeriac.worker.log_setup import greet, name_in_log, setup_logging
 from celeriac.worker.node_process import EXIT_FATAL, node_main
 from celeriac.worker.pool_notes import tell_of_pools
 from celeriac.worker.process import STOP_SIGNALS, ignore_stops, name_process, require_descriptors, thread_names, why
@@ -168,17 +169,18 @@ class _Supervisor:
         self._selector.register(self._end, selectors.EVENT_READ, "node")
         return True
 
-    def _start_child(self, child: int) -> None:
+    def _start_child(self, word: SpawnChild) -> None:
         """Start a child; what the system refuses is a death to the node, which tries again with growing pauses."""
         if self._marks is None or self._end is None:
             return
+        child = word.child
         try:
             with contextlib.ExitStack() as sockets:
                 data = [sockets.enter_context(sock) for sock in socket.socketpair()]
                 control = [sockets.enter_context(sock) for sock in socket.socketpair()]
                 pid = self._fork()
                 if pid == 0:
-                    self._be_child(child, data, control, self._marks)
+                    self._be_child(word, data, control, self._marks)
                 self._children[child] = pid
                 self._end.send(ChildSpawned(child, pid), [data[0].fileno(), control[0].fileno()])
         except OSError as exc:
@@ -186,17 +188,18 @@ class _Supervisor:
             self._end.send(ChildExited(child, 0, f"could not be started: {why(exc)}"))
 
     def _be_child(
-        self, child: int, data: Sequence[socket.socket], control: Sequence[socket.socket], marks: Marks
+        self, word: SpawnChild, data: Sequence[socket.socket], control: Sequence[socket.socket], marks: Marks
     ) -> NoReturn:
+        post = Post(word.child, word.pool, word.record)
         if self._execs:
             descriptors = data[1].fileno(), control[1].fileno()
-            exec_child(self._config, ChildSpec(child, self._pid, *descriptors, *self._marks_at))
+            exec_child(self._config, ChildSpec(post, self._pid, *descriptors, *self._marks_at))
         data[0].close()
         control[0].close()
 
         def body() -> int:
-            setup_logging(self._config, f"Worker-{child + 1}", child + 1)
-            child_main(child, self._pid, data[1], control[1], marks, self._tasks, self._config)
+            setup_logging(self._config, name_in_log(post.pool, post.place), post.place + 1)
+            be_child(post, self._pid, Sockets(data[1], control[1]), marks, self._tasks, self._config)
             return 0
 
         self._be(body)
@@ -268,7 +271,7 @@ class _Supervisor:
 
     def _obey(self, word: FromNode, descriptors: list[int]) -> None:
         if isinstance(word, SpawnChild):
-            self._start_child(word.child)
+            self._start_child(word)
         elif isinstance(word, SignalChild):
             pid = self._children.get(word.child)
             if pid is not None:

@@ -169,7 +169,7 @@ class TreeSpawner:
         """Let children map this part of the file."""
         self._send(ShareMarks(offset, size), [fd])
 
-    def spawn(self, child: int, pool: str = "prefork", record: int = 0) -> None:
+    def spawn(self, child: int, pool: str, record: int) -> None:
         """Ask for a child of this pool, whose slots are marked from this record on."""
         self._send(SpawnChild(child, pool, record))
 
