@@ -652,6 +652,10 @@ class Bus(MemoryBroker):
     """Marks mutants that are run by the suite of buses."""
 
 
+class SqliteBus(SqliteBroker):
+    """The same, shared between processes."""
+
+
 @caught_by("test_what_is_published_while_nobody_receives_is_kept_for_the_subscriber")
 class KeepsOnlyTheLatest(Bus):
     def publish_topic(self, topic, data):

@@ -6,11 +6,15 @@ from celeriac.testing.backend_suite import BackendSuite
 from celeriac.testing.broker_suite import BrokerSuite
 from celeriac.testing.bus_suite import BusSuite
 from celeriac.testing.kv_suite import KvSuite
+from conformance.probes import MemoryProbe
 
 
 class _Memory:
     def new_url(self, folder: Path) -> str:
         return f"memory://{folder.name}"
+
+    def cost_probe(self, adapter):
+        return MemoryProbe(adapter)
 
 
 class TestMemoryBroker(_Memory, BrokerSuite):

@@ -6,6 +6,7 @@ from celeriac.testing.backend_suite import BackendSuite
 from celeriac.testing.broker_suite import BrokerSuite
 from celeriac.testing.bus_suite import BusSuite
 from celeriac.testing.kv_suite import KvSuite
+from conformance.probes import SqliteProbe
 
 
 class _Sqlite:
@@ -13,6 +14,9 @@ class _Sqlite:
 
     def new_url(self, folder: Path) -> str:
         return f"sqlite:///{folder}/q.db"
+
+    def cost_probe(self, adapter):
+        return SqliteProbe(adapter)
 
 
 class TestSqliteBroker(_Sqlite, BrokerSuite):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
@@ -14,11 +15,13 @@ _RECORD = (
     "where state<>'SUCCESS' or expires_at<=?"
 )
 
-_IDS_MAX = 64
-_READ = {
-    count: "select id, state, payload, content_type, expires_at from result where id in (?" + ",?" * (count - 1) + ")"
-    for count in (1, _IDS_MAX)
-}
+_READ_ONE = "select id, state, payload, content_type, expires_at from result where id=?"
+_READ_MANY = (
+    "select r.id, r.state, r.payload, r.content_type, r.expires_at "
+    "from json_each(?) wanted cross join result r on r.id=wanted.value"
+)
+# SQLite's own JSON ends a text at this character.
+_NUL = "\0"
 
 
 def write_records(conn: sqlite3.Connection, records: Sequence[Record]) -> bool:
@@ -42,17 +45,19 @@ def write_records(conn: sqlite3.Connection, records: Sequence[Record]) -> bool:
 
 
 def read_records(conn: sqlite3.Connection, ids: Sequence[str]) -> list[Record | None]:
-    """Records in the order of `ids`; None for unknown or expired ones."""
+    """Records in the order of `ids`; None for unknown or expired ones. One statement, and so one moment, however many."""
+    if len(ids) == 1:
+        rows = conn.execute(_READ_ONE, (ids[0],)).fetchall()
+    else:
+        rows = conn.execute(_READ_MANY, (json.dumps(list(ids)),)).fetchall() if ids else []
+        for odd in [task_id for task_id in ids if _NUL in task_id]:
+            rows += conn.execute(_READ_ONE, (odd,)).fetchall()
     now = time.time()
-    found: dict[str, Record] = {}
-    for start in range(0, len(ids), _IDS_MAX):
-        wanted = tuple(ids[start : start + _IDS_MAX])
-        # Few different shapes, so that the statements stay cached.
-        shape = 1 if len(wanted) == 1 else _IDS_MAX
-        rows = conn.execute(_READ[shape], wanted + (None,) * (shape - len(wanted))).fetchall()
-        for task_id, state, payload, content_type, expires_at in rows:
-            if expires_at is None or expires_at > now:
-                found[task_id] = Record(task_id, state, payload, content_type=content_type)
+    found = {
+        task_id: Record(task_id, state, payload, content_type=content_type)
+        for task_id, state, payload, content_type, expires_at in rows
+        if expires_at is None or expires_at > now
+    }
     return [found.get(task_id) for task_id in ids]
 
 

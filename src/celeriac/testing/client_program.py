@@ -11,6 +11,7 @@ import importlib
 import os
 import struct
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
@@ -50,7 +51,9 @@ _ARGUMENTS: Mapping[str, Any] = {
     "settle": tuple[list[Settlement]],
     "extend": tuple[list[Receipt], float],
     "write": tuple[list[Record]],
+    "timed_write": tuple[list[Record]],
     "publish_topic": tuple[str, bytes],
+    "timed_publish_topic": tuple[str, bytes],
 }
 """Arguments that need types to be rebuilt; those of all other verbs are plain values."""
 
@@ -69,6 +72,10 @@ class _Served:
             "publish_on": self._publish_on,
             "write_on": self._write_on,
             "relay_on": self._relay_on,
+            "pick_on": self._pick_on,
+            "ping": lambda: None,
+            "timed_write": functools.partial(_timed, adapter, "write"),
+            "timed_publish_topic": functools.partial(_timed, adapter, "publish_topic"),
             "scan": lambda prefix: list(adapter.scan(prefix)),
             **{
                 loop.__name__: functools.partial(loop, adapter)
@@ -149,6 +156,14 @@ class _Served:
                 raise CeleriacError(f"claims were lost while they were held: {stale}")
             self.send(Answer(ids))
 
+    def _pick_on(self, queue: str, count: int, wait_s: float) -> None:
+        """Take and acknowledge one by one; tell of each its id and when it was here, on the clock of the machine."""
+        for _ in range(count):
+            (got,) = self._adapter.take([queue], 1, wait_s)
+            here_at = time.monotonic()
+            self._adapter.settle([Settlement(got.receipt, Ack())])
+            self.send(Answer([got.message.id, here_at]))
+
     def _write_on(self, prefix: str) -> None:
         """Write records until killed; answer with the id of each when it is confirmed."""
         number = 0
@@ -157,6 +172,13 @@ class _Served:
             self._adapter.write([Record(one, "SUCCESS", one.encode())])
             self.send(Answer([one]))
             number += 1
+
+
+def _timed(adapter: Any, verb: str, *arguments: object) -> tuple[float, float]:
+    """Do a verb; when it began and ended, on the clock of the machine."""
+    began = time.monotonic()
+    getattr(adapter, verb)(*arguments)
+    return began, time.monotonic()
 
 
 def load(path: str) -> Any:

@@ -167,6 +167,10 @@ class Client:
         ids: list[str] = self._value("publish_on", bound_s)
         return ids
 
+    def told(self, verb: str, bound_s: float = 10.0) -> Any:
+        """What the verb under way tells next."""
+        return self._value(verb, bound_s)
+
     def last_words(self) -> list[str]:
         """After `kill`: all that had been confirmed and was not read yet."""
         ids: list[str] = []

@@ -8,17 +8,21 @@
         def new_url(self, folder: Path) -> str:
             return f"mine://localhost/{folder.name}"
 
-What is said in `celeriac.testing.broker_suite` about facts, scale and assertions holds here too. Where a backend has the
+What is said in `celeriac.testing.broker_suite` about facts, scale, assertions and levels holds here too. Where a backend has the
 verbs of `Kv` alone, tests of the atomic ones are skipped.
 """
 
 from __future__ import annotations
 
-from celeriac.testing import needed as _needed  # noqa: F401 - first, for it says what to install
+from celeriac.testing import needed as _needed  # first, for it says what to install
 from celeriac.testing.kv_atomic import Changing, Crowding
+from celeriac.testing.kv_costs import Costs
 from celeriac.testing.kv_histories import Histories
 from celeriac.testing.kv_keeping import Keeping
 
 
-class KvSuite(Keeping, Changing, Crowding, Histories):
-    """All of the contract: examples, model, concurrency, deaths."""
+class KvSuite(Keeping, Changing, Crowding, Histories, Costs):
+    """All of the contract: examples, model, concurrency, deaths and costs."""
+
+    pytest_version = _needed.PYTEST
+    """Of the pytest that runs it."""

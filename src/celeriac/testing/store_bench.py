@@ -47,6 +47,11 @@ class StoreBench:
         """The address of a fresh, empty store; `folder` is the test's own and goes away after it."""
         raise NotImplementedError("say where a fresh store is: override new_url")
 
+    def cost_probe(self, adapter: Any) -> Any:
+        """What counts the round trips of this open adapter (`celeriac.testing.costs.CostProbe`); None: nothing does,
+        and tests of costs are skipped."""
+        return None
+
     def setup_method(self) -> None:
         """Make the address of a fresh store."""
         self._stack = ExitStack()
