@@ -17,21 +17,22 @@ from celeriac import Celeriac
 from celeriac.exceptions import BrokerMisconfigured, OperationalError
 from celeriac.model.context import Place
 from celeriac.model.message import Settlement
-from celeriac.worker.perform import Env, perform
+from celeriac.worker.env import Env, Seat
+from celeriac.worker.perform import perform
 
 SOURCE = str(Path(__file__).resolve().parents[2] / "src")
 
 
 def work(app: Celeriac, count: int) -> None:
     """Run `count` tasks in this thread, as a worker would."""
-    env = Env(Place("celery@test"), app.worker_config().results)
+    seat = Seat(Env(Place("celery@test"), app.worker_config().results))
     broker = app.make_broker()
     broker.open()
     ends_at = time.monotonic() + 30
     try:
         while count > 0 and time.monotonic() < ends_at:
             for delivery in broker.take(["celery"], 64, 1.0):
-                ended = perform(app.load_tasks(), delivery.message, env)
+                ended = perform(app.load_tasks(), delivery.message, seat)
                 broker.settle([Settlement(delivery.receipt, ended.verdict, ended.records, ended.follow_ups)])
                 count -= 1
     finally:

@@ -17,7 +17,7 @@ from typing import Any
 
 from celeriac.model import states
 from celeriac.model.context import Run, get_current_run, leave_run, set_current_run
-from celeriac.model.errors import Ignore, Reject, Retry, SoftTimeLimitExceeded
+from celeriac.model.errors import Ignore, Reject, Retry, SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
 from celeriac.model.ports import Clock
 from celeriac.model.run import ExceptionInfo, Outcome
 
@@ -30,6 +30,8 @@ _LINKS_MAX = 100
 """So many causes and contexts of an exception are released; chains are rarely longer than ten."""
 
 _ENDS_PROCESS = (MemoryError, SystemExit, KeyboardInterrupt)
+
+_BREAK_INS = (SoftTimeLimitExceeded, TimeLimitExceeded, Terminated)
 
 _GROUPS: tuple[type[BaseException], ...] = tuple(
     value for name, value in vars(builtins).items() if name == "BaseExceptionGroup"
@@ -78,9 +80,15 @@ def execute(
                     value = run_coroutine(value)
             finally:
                 run.in_body = False
+                if run.guard is not None:
+                    run.guard.close()
         except _ENDS_PROCESS:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a body raises is what became of it
+            if run.guard is not None:
+                # Another thread may have broken in on the way out.
+                run.in_body = False
+                run.guard.close()
             outcome = raised_outcome(error, clock.monotonic() - started)
         else:
             outcome = Outcome(states.SUCCESS, value, runtime_s=clock.monotonic() - started)
@@ -91,6 +99,50 @@ def execute(
         return outcome
     finally:
         leave_run(token)
+
+
+async def execute_async(
+    run: Run,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    clock: Clock,
+    *,
+    seal: Callable[[Outcome], Outcome],
+    hook_failed: HookFailed,
+    translate: Callable[[BaseException], BaseException],
+) -> Outcome:
+    """`execute` for a coroutine task on the running loop; nothing but its body is awaited.
+
+    `translate` is given what the body raised and says what it stands for. The calling `asyncio.Task` must be this
+    run's own: the current run is a context variable.
+    """
+    task = run.task
+    task_id = run.context.id or ""
+    hooks = task.own_hooks
+    set_current_run(run)
+    started = clock.monotonic()
+    try:
+        try:
+            run.in_body = True
+            if run.broken_by is not None:
+                raise run.broken_by
+            if "before_start" in hooks:
+                task.before_start(task_id, args, kwargs)
+            value = task.perform(args, kwargs)
+            if type(value) is CoroutineType:
+                value = await value
+        finally:
+            run.in_body = False
+    except _ENDS_PROCESS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a body raises is what became of it
+        outcome = raised_outcome(translate(error), clock.monotonic() - started)
+    else:
+        outcome = Outcome(states.SUCCESS, value, runtime_s=clock.monotonic() - started)
+    outcome = seal(outcome)
+    if hooks:
+        call_hooks(run, outcome, args, kwargs, hook_failed)
+    return outcome
 
 
 def raised_outcome(error: BaseException, runtime_s: float = 0.0) -> Outcome:
@@ -152,7 +204,7 @@ def _call(name: str, hook_failed: HookFailed | None, hook: Callable[..., None], 
 def traceback_text(error: BaseException) -> str:
     """The traceback as text, without our own frames, bounded; never raises an Exception."""
     try:
-        if isinstance(error, SoftTimeLimitExceeded):
+        if isinstance(error, _BREAK_INS):
             _cut_break_in(error.__traceback__)
         lines = traceback.format_exception(type(error), error, _users_part(error.__traceback__))
         text = "".join(lines)

@@ -8,6 +8,7 @@ of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ from msgspec import Struct, field
 from celeriac.model.call import Call, RequestFields, Signature
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.run import Runnable
+from celeriac.model.shield import Guard
 
 
 class Place(Struct, frozen=True):
@@ -267,6 +269,13 @@ class Run(Struct, eq=False):
     """True while the user's code runs: only then may a time limit break in."""
     broken_by: BaseException | None = None
     """What wanted to break in before the body began: it is raised as the body's first deed."""
+    ended_by: BaseException | None = None
+    """A hard limit or a termination that has broken in: whatever the body makes of it, only a success stands."""
+    guard: Guard | None = None
+    """That of the thread, where another thread may break in."""
+    waiting: Callable[[], AbstractContextManager[None]] | None = None
+    """To be entered around a wait for the result of another task: the slot is free for others meanwhile. It may be
+    entered again inside, and in several coroutines or threads of one run at once. None outside of a worker."""
 
 
 _current: ContextVar[Run | None] = ContextVar("celeriac_run", default=None)

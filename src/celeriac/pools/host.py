@@ -27,7 +27,22 @@ from celeriac.model.errors import SoftTimeLimitExceeded
 from celeriac.model.message import Bury, Record
 from celeriac.model.run import Performed
 from celeriac.pools.marks import Marks
-from celeriac.wire.frames import Back, Done, FrameReader, Hello, JobFrame, Jobs, Keep, Leave, RecallJobs, pack
+from celeriac.pools.waiting import Wait, Waits
+from celeriac.wire.frames import (
+    Back,
+    Done,
+    FrameReader,
+    FromChild,
+    Hello,
+    JobFrame,
+    Jobs,
+    Keep,
+    Leave,
+    RecallJobs,
+    Resumes,
+    pack,
+)
+from celeriac.wire.frames import Waits as Waiting
 
 _RECEIVE_BYTES = 1 << 18
 _WAIT_MS = 1000
@@ -92,6 +107,7 @@ class Host:
         self._pid = os.getpid()
         self._seq = 0
         self._count = 0
+        self._waits = Waits(lambda seq: self._send(Waiting(seq)), lambda seq: self._send(Resumes(seq)))
         self._poller = select.poll()
         self._poller.register(self._data, select.POLLIN)
 
@@ -109,6 +125,10 @@ class Host:
             if self._run(job):
                 break
         self._give_back(None)
+
+    def waiting(self) -> Wait:
+        """To be entered around a wait of the present job."""
+        return self._waits.of(self._seq)
 
     def is_asked_to_stop(self) -> bool:
         """True if it is the present job that was asked to stop; forgets the question."""
@@ -151,6 +171,7 @@ class Host:
         self._seq = job.seq
         performed = self._perform(job)
         self._seq = 0
+        self._waits.forget(job.seq)
         if os.getpid() != self._pid:
             # The task forked and the copy came back to us: its outcome is the original's business.
             os._exit(0)
@@ -193,7 +214,7 @@ class Host:
         """Have the node write this record now."""
         self._send(Keep(record))
 
-    def _send(self, frame: Hello | Done | Keep | Back) -> None:
+    def _send(self, frame: FromChild) -> None:
         data = pack(frame)
         with self._send_lock:
             self._data.sendall(data)

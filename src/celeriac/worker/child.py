@@ -19,11 +19,12 @@ from celeriac.pools.host import Allowance, Host, MarkOf, Performer, Sockets
 from celeriac.pools.marks import RECORD_BYTES, Marks
 from celeriac.wire.frames import JobFrame
 from celeriac.worker.config import WorkerConfig
-from celeriac.worker.perform import Env, perform
+from celeriac.worker.env import Env, Seat
+from celeriac.worker.perform import perform
 from celeriac.worker.process import die_with_parent, name_process, prefer_for_oom
 
 
-def make_env(config: WorkerConfig) -> Env:
+def make_env(config: WorkerConfig, tasks: Mapping[str, Runnable]) -> Env:
     """What all runs of this process share."""
     place = Place(
         hostname=config.hostname,
@@ -32,18 +33,18 @@ def make_env(config: WorkerConfig) -> Env:
         time_limit_s=config.policy.time_limit_s,
         soft_time_limit_s=config.policy.soft_time_limit_s,
     )
-    return Env(place, config.results)
+    return Env(place, config.results, tasks=tasks)
 
 
-def make_performer(tasks: Mapping[str, Runnable], env: Env) -> Performer:
-    """The function that runs one job of these tasks."""
+def make_performer(tasks: Mapping[str, Runnable], seat: Seat) -> Performer:
+    """The function that runs one job of these tasks on this seat."""
 
     def performer(job: JobFrame) -> Performed:
         conclude = None if job.conclude is None else Final(*job.conclude)
         try:
-            return perform(tasks, job.message, env, redelivered=job.redelivered, conclude=conclude)
+            return perform(tasks, job.message, seat, redelivered=job.redelivered, conclude=conclude)
         finally:
-            env.early = None
+            seat.early = None
 
     return performer
 
@@ -85,9 +86,11 @@ def be_child(
     prefer_for_oom()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     allowance = Allowance(config.tasks_per_child_max, config.memory_per_child_max_kib)
-    env = make_env(config)
-    host = Host(sockets, MarkOf(marks, post.record), make_performer(tasks, env), env.break_in, allowance)
+    env = make_env(config, tasks)
+    seat = Seat(env)
+    host = Host(sockets, MarkOf(marks, post.record), make_performer(tasks, seat), seat.break_in, allowance)
     env.on_started = host.keep
+    seat.waiting = host.waiting
 
     def on_end(signum: int, _frame: FrameType | None) -> None:
         # A terminal or a service manager signals every process of the group: what that means is for the main process

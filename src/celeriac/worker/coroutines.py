@@ -1,12 +1,16 @@
-"""Coroutines of tasks, one at a time, on an event loop that a process keeps."""
+"""Coroutines of tasks, one at a time, on an event loop that a thread keeps."""
 
 from __future__ import annotations
 
 import contextvars
+import inspect
 import os
 import threading
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
+
+from celeriac.model.shield import Guard
+from celeriac.pools.steered import BREAK_INS, GuardedSteered, Steered, plain
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,17 +20,21 @@ _CLEANUP_S = 1.0
 
 
 class CoroutineRunner:
-    """Runs a coroutine to its end. The main thread's loop is made at the first one and kept, so that what a
-    task opens on it (connection pools) serves the next task too. A forked copy makes a loop of its own.
+    """Runs a coroutine to its end. The loop of the thread that made the runner is made at the first coroutine and kept,
+    so that what a task opens on it (connection pools) serves the next task too. A forked copy makes a loop of its own.
 
-    Any other thread (a task run eagerly in a server) has a loop for each coroutine. A thread whose own loop is
-    running (eagerly in async code) waits while another thread runs the coroutine."""
+    Any other thread has a loop for each coroutine. A thread whose own loop is running (eagerly in async code) waits
+    while another thread runs the coroutine.
 
-    def __init__(self) -> None:
+    :param guard: that of its thread, if other threads may break in
+    """
+
+    def __init__(self, guard: Guard | None = None) -> None:
+        self._guard = guard
+        self._thread = threading.get_ident()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
-        self._task: asyncio.Task[Any] | None = None
-        self._broken_by: BaseException | None = None
+        self._steered: Steered | None = None
 
     def __call__(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """What the coroutine returns; raises what it raises."""
@@ -34,25 +42,20 @@ class CoroutineRunner:
 
         if _is_in_loop():
             return _run_beside(coroutine)
-        if threading.current_thread() is not threading.main_thread():
+        if threading.get_ident() != self._thread:
             return asyncio.run(coroutine)
-        loop = self._loop_of_this_process()
-        task = loop.create_task(coroutine)
-        self._broken_by = None
-        self._task = task
+        guard = self._guard
+        if guard is None:
+            return self._run(coroutine, Steered(_as_itself(coroutine)))
         try:
-            return loop.run_until_complete(task)
-        except asyncio.CancelledError:
-            broken_by = self._broken_by
-            if broken_by is None:
-                raise
-            raise broken_by from None
+            guard.enter()
+        except BaseException:
+            coroutine.close()
+            raise
+        try:
+            return self._run(coroutine, GuardedSteered(_as_itself(coroutine), guard))
         finally:
-            self._task = None
-            if not task.done():
-                self._end(loop, task)
-            elif not task.cancelled():
-                task.exception()  # seen, also where the loop let it through (SystemExit)
+            guard.leave()
 
     def break_in(self, error: BaseException) -> bool:
         """Called by a signal handler of the running thread: let the waiting coroutine end with `error`.
@@ -61,12 +64,21 @@ class CoroutineRunner:
         """
         import asyncio
 
-        task, loop = self._task, self._loop
-        if task is None or loop is None or task.done() or asyncio.current_task(loop) is task:
+        steered, loop = self._steered, self._loop
+        task = None if steered is None else steered.task
+        if steered is None or task is None or loop is None or task.done() or asyncio.current_task(loop) is task:
             return False
-        self._broken_by = error
-        loop.call_soon_threadsafe(task.cancel)
+        loop.call_soon_threadsafe(steered.break_in, error)
         return True
+
+    def poke(self) -> None:
+        """Called by another thread: wake the waiting coroutine, if there is one, for what the guard holds back."""
+        steered, loop = self._steered, self._loop
+        if isinstance(steered, GuardedSteered) and loop is not None:
+            try:
+                loop.call_soon_threadsafe(steered.poke)
+            except RuntimeError:  # closed: the thread is ending
+                return
 
     def close(self) -> None:
         """Cancel what is left on the loop and close it. Idempotent."""
@@ -77,7 +89,27 @@ class CoroutineRunner:
             return
         for task in asyncio.all_tasks(loop):
             self._end(loop, task)
+        loop.run_until_complete(asyncio.wait([loop.create_task(loop.shutdown_asyncgens())], timeout=_CLEANUP_S))
         loop.close()
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any], steered: Steered) -> Any:
+        loop = self._loop_of_this_process()
+        # What the type stubs ask for is the real thing; what asyncio asks for is that it steps like one.
+        body: Any = steered
+        task = steered.task = loop.create_task(body)
+        self._steered = steered
+        try:
+            return loop.run_until_complete(task)
+        finally:
+            self._steered = None
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                coroutine.close()  # broken into before its first step
+            if not task.done():
+                self._end(loop, task)
+            elif not task.cancelled():
+                task.exception()  # seen, also where the loop let it through (SystemExit)
+            if task.done():
+                steered.let_go()
 
     def _loop_of_this_process(self) -> asyncio.AbstractEventLoop:
         pid = os.getpid()
@@ -96,6 +128,15 @@ class CoroutineRunner:
         loop.run_until_complete(asyncio.wait([task], timeout=_CLEANUP_S))
         if task.done() and not task.cancelled():
             task.exception()  # seen: asyncio need not warn about it
+
+
+async def _as_itself(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Await the coroutine; what breaks into it leaves it as what it is."""
+    try:
+        return await coroutine
+    except BREAK_INS as error:
+        broken_by = plain(error)
+    raise broken_by
 
 
 def _is_in_loop() -> bool:

@@ -18,86 +18,29 @@ A dead letter is final for those who wait: they see FAILURE. Reviving it makes t
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Callable, Mapping
-
-from msgspec import Struct, field
+from collections.abc import Mapping
 
 from celeriac.core.engine.effects import Final
-from celeriac.core.execute import call_hooks, execute, raised_outcome, release
+from celeriac.core.execute import call_hooks, execute, execute_async, raised_outcome
 from celeriac.model import states
-from celeriac.model.call import RequestFields
-from celeriac.model.clock import SystemClock
-from celeriac.model.context import Place, Run, context_of, enter_run, leave_run
-from celeriac.model.errors import CeleriacError, DecodeError, EncodeError, Reject, UnpickleableExceptionWrapper
-from celeriac.model.message import Ack, Bury, Head, Message, Record, Release, Verdict
+from celeriac.model.context import Run, context_of, enter_run, leave_run
+from celeriac.model.errors import CeleriacError, DecodeError
+from celeriac.model.message import Bury, Head, Message, Record
 from celeriac.model.policy import TaskPolicy
-from celeriac.model.ports import Clock
-from celeriac.model.run import ExceptionInfo, Outcome, Performed, ResultPolicy, Runnable
-from celeriac.model.shield import shield
-from celeriac.wire.exceptions import name_of, text_of
-from celeriac.wire.protocol2 import decode_head, decode_request, encode_call
-from celeriac.wire.records import Extended, RecordHead, encode_failure, encode_state, encode_success
-from celeriac.wire.serializers import serializer_named
+from celeriac.model.run import ExceptionInfo, Outcome, Performed, Runnable
+from celeriac.pools.steered import plain
+from celeriac.wire.protocol2 import decode_head, decode_request
+from celeriac.wire.records import RecordHead, encode_failure
 from celeriac.worker import task_log
-from celeriac.worker.coroutines import CoroutineRunner
+from celeriac.worker.ending import ACK, Ending, reason_of
+from celeriac.worker.env import Env, Seat
 from celeriac.worker.finals import exception_of
-
-_ACK = Ack()
-_REASON_CHARS_MAX = 1000
-
-
-class Env:
-    """What all runs of one process share.
-
-    :param place: node name, log level, the worker's own limits
-    :param results: how results are written, and what messages may contain
-    :param on_started: writes a STARTED record at once
-    """
-
-    def __init__(
-        self,
-        place: Place,
-        results: ResultPolicy,
-        *,
-        on_started: Callable[[Record], None] | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        self.place = place
-        self.results = results
-        self.on_started = on_started
-        self.clock: Clock = SystemClock() if clock is None else clock
-        self.accept = frozenset(results.accept)
-        self.serializer = serializer_named(results.serializer)
-        self.run_coroutine = CoroutineRunner()
-        self.early: BaseException | None = None
-        """What wanted to break in while the present job had no run yet."""
-        self.run: Run | None = None
-        """The run of the present job, from before its first hook until its outcome is encoded."""
-
-    def break_in(self, error: BaseException) -> None:
-        """Raise `error` (SoftTimeLimitExceeded) in the body that runs now, or as soon as it begins; nothing
-        happens when it has ended.
-
-        For a signal handler of the thread that performs. It never lands in our own code, so that neither an
-        outcome nor a transaction is left half made.
-        """
-        run = self.run
-        if run is None:
-            self.early = error
-        elif not run.in_body:
-            run.broken_by = error
-        elif shield.mine.inside:
-            shield.mine.threat = error
-        elif not self.run_coroutine.break_in(error):
-            raise error
 
 
 def perform(
     tasks: Mapping[str, Runnable],
     message: Message,
-    env: Env,
+    seat: Seat,
     *,
     redelivered: bool = False,
     conclude: Final | None = None,
@@ -106,225 +49,82 @@ def perform(
 
     Raises only what must end the process: MemoryError, SystemExit, KeyboardInterrupt.
     """
+    ending = _begin(tasks, message, seat, redelivered, conclude)
+    if isinstance(ending, Performed):
+        return ending
+    run, fields = ending.run, ending.fields
+    run.guard = seat.guard
+    seat.run = run
+    if seat.early is not None:
+        run.broken_by, seat.early = seat.early, None
+    try:
+        outcome = execute(
+            run,
+            fields.args,
+            fields.kwargs,
+            seat.env.clock,
+            seal=ending.seal,
+            run_coroutine=seat.run_coroutine,
+            hook_failed=ending.hook_failed,
+        )
+    finally:
+        seat.run = None
+    return ending.performed(outcome)
+
+
+async def perform_async(
+    tasks: Mapping[str, Runnable], message: Message, seat: Seat, *, redelivered: bool = False
+) -> Performed:
+    """`perform` for a coroutine task, on the running loop, in an `asyncio.Task` of its own."""
+    ending = _begin(tasks, message, seat, redelivered, None)
+    if isinstance(ending, Performed):
+        return ending
+    seat.run = ending.run
+    try:
+        outcome = await execute_async(
+            ending.run,
+            ending.fields.args,
+            ending.fields.kwargs,
+            seat.env.clock,
+            seal=ending.seal,
+            hook_failed=ending.hook_failed,
+            translate=plain,
+        )
+    finally:
+        seat.run = None
+    return ending.performed(outcome)
+
+
+def _begin(
+    tasks: Mapping[str, Runnable], message: Message, seat: Seat, redelivered: bool, conclude: Final | None
+) -> Ending | Performed:
+    """All that comes before the body; what became of it, if there is no body to run."""
+    env = seat.env
     try:
         fields = decode_request(message, env.accept)
     except DecodeError as error:
         return _unreadable(tasks, message, env, error, conclude)
     task = tasks.get(fields.task)
-    if task is None and conclude is not None:
-        return Performed(conclude.state, _ACK, 0.0, _bare_records(message, env, exception_of(conclude), conclude.state))
     if task is None:
+        if conclude is not None:
+            records = _bare_records(message, env, exception_of(conclude), conclude.state)
+            return Performed(conclude.state, ACK, 0.0, records)
         return Performed(states.REJECTED, Bury(f"task {fields.task!r} is not registered here", parked=True))
     policy = task.policy
     context = context_of(fields, policy, env.place, redelivered)
-    run = Run(task, context, collects=True)
+    run = Run(task, context, collects=True, waiting=seat.waiting)
     ignored = policy.ignore_result if fields.ignore_result is None else fields.ignore_result
-    ending = _Ending(env, run, policy, fields, ignored)
+    ending = Ending(env, run, policy, fields, ignored)
     if conclude is not None:
         return _conclude(ending, conclude)
     if fields.chain or fields.callbacks or fields.errbacks or fields.chord:
         return _refuse(ending)
     if env.results.track_started if policy.track_started is None else policy.track_started:
         ending.report_start()
-    env.run = run
-    if env.early is not None:
-        run.broken_by = env.early
-    try:
-        outcome = execute(
-            run,
-            fields.args,
-            fields.kwargs,
-            env.clock,
-            seal=ending.seal,
-            run_coroutine=env.run_coroutine,
-            hook_failed=ending.hook_failed,
-        )
-    finally:
-        env.run = None
-    return ending.performed(outcome)
+    return ending
 
 
-class _Ending(Struct, eq=False):
-    """What is to be committed with the end of one run."""
-
-    env: Env
-    run: Run
-    policy: TaskPolicy
-    fields: RequestFields
-    ignored: bool
-    """No result is wanted; errors may be all the same."""
-    record: Record | None = None
-    follow_ups: list[Message] = field(default_factory=list[Message])
-    unsendable: BaseException | None = None
-
-    def seal(self, outcome: Outcome) -> Outcome:
-        """Encode what the outcome leaves behind. What cannot be encoded makes the run a failure."""
-        if self.run.retry_calls:
-            outcome = self._encode_retries(outcome)
-        state = outcome.state
-        if state == states.SUCCESS:
-            if self.ignored:
-                return outcome
-            env, value = self.env, outcome.value
-            if hasattr(type(value), "as_tuple"):  # a result handle, or a group of them
-                value = value.as_tuple()
-            try:
-                record = encode_success(self._head(), value, env.clock.wall())
-                if env.results.body_bytes_max is not None:
-                    _require_fit(len(record.payload), env.results.body_bytes_max, "the result")
-            except Exception as error:  # noqa: BLE001 - serializers call user code
-                outcome = _refused(error, outcome.runtime_s)
-                self.store_error(outcome, states.FAILURE)
-            else:
-                self.record = record
-        elif state == states.REJECTED and self._is_final_reject(outcome):
-            self.store_error(outcome, states.FAILURE)
-        elif state in (states.FAILURE, states.RETRY):
-            self.store_error(outcome, state)
-        return outcome
-
-    def _is_final_reject(self, outcome: Outcome) -> bool:
-        return self.policy.acks_late is False or not (isinstance(outcome.raised, Reject) and outcome.raised.requeue)
-
-    def _encode_retries(self, outcome: Outcome) -> Outcome:
-        """Encode the retries that have not been yet; a failure to do so fails the run."""
-        calls = self.run.retry_calls
-        try:
-            for call in calls[len(self.follow_ups) :]:
-                message = encode_call(call)
-                _require_fit(len(message.body), self.env.results.body_bytes_max, "the message of the retry")
-                self.follow_ups.append(message)
-        except Exception as error:  # noqa: BLE001 - serializers call user code
-            del calls[len(self.follow_ups) :]
-            self.unsendable = error
-            return _refused(error, outcome.runtime_s)
-        return outcome
-
-    def store_error(self, outcome: Outcome, state: str) -> None:
-        """Encode the record of an exception, if it is wanted."""
-        error = outcome.error
-        if error is None or (self.ignored and not self.policy.store_errors_even_if_ignored):
-            return
-        done_at = self.env.clock.wall()
-        text = outcome.traceback
-        limit = self.env.results.body_bytes_max
-        try:
-            record = encode_failure(self._head(), error, text, done_at, state)
-            _require_fit(len(record.payload), limit, "the exception")
-        except Exception:  # noqa: BLE001 - an exception must be told in any case: shorter, and bare
-            module, name = name_of(type(error))
-            short = UnpickleableExceptionWrapper(module, name, (), text_of(error)[:_REASON_CHARS_MAX])
-            fields = self.fields
-            head = RecordHead(fields.id, expires_s=self.env.results.expires_s, reply_to=fields.reply_to)
-            record = encode_failure(head, short, text[-_REASON_CHARS_MAX:] if text else None, done_at, state)
-        self.record = record
-
-    def _head(self) -> RecordHead:
-        fields, env = self.fields, self.env
-        children = self.run.context.__dict__.get("children", ())
-        return RecordHead(
-            fields.id,
-            fields.group,
-            fields.parent_id,
-            [child.as_tuple() if hasattr(child, "as_tuple") else child for child in children] if children else (),
-            _extended(fields, env.place.hostname) if env.results.extended else None,
-            env.results.expires_s,
-            fields.reply_to,
-            env.serializer,
-        )
-
-    def report_start(self) -> None:
-        """Write that the run has begun, if results of this task are kept and somebody writes."""
-        on_started = self.env.on_started
-        if on_started is not None and not self.ignored:
-            meta = {"pid": os.getpid(), "hostname": self.env.place.hostname}
-            on_started(encode_state(self._head(), states.STARTED, meta))
-
-    def hook_failed(self, hook: str, error: BaseException) -> None:
-        """A hook raised: say so, and go on."""
-        task_log.hook_failed(self.fields, hook, error)
-
-    def performed(self, outcome: Outcome) -> Performed:
-        """All that is to be committed. The run is over; the frames that its exception holds are let go."""
-        if len(self.run.retry_calls) > len(self.follow_ups):  # a hook asked for a retry
-            refused = self._encode_retries(outcome)
-            if refused is not outcome:
-                self.store_error(refused, states.FAILURE)
-                outcome = refused
-        state = outcome.state
-        if state == states.SUCCESS:
-            verdict: Verdict = _ACK
-            if task_log.logger.isEnabledFor(logging.INFO):
-                task_log.task_ended(self.run.task, self.fields, outcome)
-        else:
-            verdict = self._verdict(outcome)
-            task_log.task_ended(self.run.task, self.fields, outcome, resent=bool(self.follow_ups))
-        if state == states.REJECTED and self._is_final_reject(outcome):
-            state = states.FAILURE
-        if outcome.raised is not None:
-            release(outcome.raised)
-        return Performed(
-            state,
-            verdict,
-            outcome.runtime_s,
-            () if self.record is None else (self.record,),
-            tuple(self.follow_ups),
-        )
-
-    def _verdict(self, outcome: Outcome) -> Verdict:
-        """The table of this module."""
-        state, policy = outcome.state, self.policy
-        if state in (states.SUCCESS, states.RETRY, states.IGNORED) or policy.acks_late is False:
-            return _ACK
-        if state == states.REJECTED:
-            raised = outcome.raised
-            if isinstance(raised, Reject) and raised.requeue:
-                return Release()
-            return Bury(f"rejected: {_reason(raised)}")
-        if self.unsendable is not None:
-            return Bury(f"its retry could not be sent: {_reason(self.unsendable)}")
-        if policy.acks_on_failure is False:
-            return Bury(f"failed: {_reason(outcome.error)}")
-        return _ACK
-
-
-def _refused(error: Exception, runtime_s: float) -> Outcome:
-    """The failure of a run whose end cannot be encoded."""
-    if not isinstance(error, EncodeError):
-        wrapped = EncodeError(text_of(error))
-        wrapped.__cause__ = error
-        error = wrapped
-    return raised_outcome(error, runtime_s)
-
-
-def _reason(error: BaseException | None) -> str:
-    if isinstance(error, Reject):
-        return str(error.reason)[:_REASON_CHARS_MAX]
-    return "" if error is None else text_of(error)[:_REASON_CHARS_MAX]
-
-
-def _require_fit(size: int, size_max: int | None, what: str) -> None:
-    if size_max is not None and size > size_max:
-        raise EncodeError(
-            f"{what} is {size} bytes, over the limit of {size_max} (setting task_body_bytes_max): "
-            "store large data elsewhere and pass its address, or raise the limit"
-        )
-
-
-def _extended(fields: RequestFields, hostname: str) -> Extended:
-    return Extended(
-        fields.shadow or fields.task,
-        fields.args,
-        fields.kwargs,
-        hostname,
-        fields.retries,
-        fields.queue,
-        fields.stamped_headers,
-        fields.stamps,
-    )
-
-
-def _conclude(ending: _Ending, final: Final) -> Performed:
+def _conclude(ending: Ending, final: Final) -> Performed:
     """Hooks and record of a run whose own process is gone."""
     error = exception_of(final)
     outcome = Outcome(
@@ -336,10 +136,10 @@ def _conclude(ending: _Ending, final: Final) -> Performed:
         call_hooks(ending.run, outcome, ending.fields.args, ending.fields.kwargs, ending.hook_failed)
     finally:
         leave_run(token)
-    return Performed(final.state, _ACK, 0.0, () if ending.record is None else (ending.record,))
+    return Performed(final.state, ACK, 0.0, () if ending.record is None else (ending.record,))
 
 
-def _refuse(ending: _Ending) -> Performed:
+def _refuse(ending: Ending) -> Performed:
     """A message that belongs to a workflow: to run it and drop what follows would lose work without a word."""
     fields = ending.fields
     names = [name for name in ("callbacks", "errbacks", "chain", "chord") if getattr(fields, name)]
@@ -360,7 +160,7 @@ def _unreadable(
     state, cause = (states.FAILURE, error) if conclude is None else (conclude.state, exception_of(conclude))
     records = _bare_records(message, env, cause, state, None if task is None else task.policy)
     task_log.message_unreadable(message.id, message.task, error)
-    return Performed(state, Bury(f"cannot be decoded: {_reason(error)}"), 0.0, records)
+    return Performed(state, Bury(f"cannot be decoded: {reason_of(error)}"), 0.0, records)
 
 
 def _bare_records(

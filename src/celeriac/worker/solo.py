@@ -27,16 +27,16 @@ from celeriac.model.clock import SystemClock
 from celeriac.model.errors import ImproperlyConfigured, SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
 from celeriac.model.facts import PoolFacts
 from celeriac.model.run import Runnable
-from celeriac.pools.host import SOFT_SIGNAL, Allowance, Host, MarkOf, Sockets
+from celeriac.pools.host import SOFT_SIGNAL, Allowance, Host, MarkOf, Performer, Sockets
 from celeriac.pools.hosted import HostedPool
 from celeriac.pools.marks import Marks
 from celeriac.pools.spawner import Exited, News, Signalled, Spawned
 from celeriac.worker.child import make_env, make_performer, map_marks
 from celeriac.worker.config import RESTARTED, Home, WorkerConfig
+from celeriac.worker.env import Seat
 from celeriac.worker.log_setup import greet
 from celeriac.worker.node import Node, marks_descriptor, revive_known
 from celeriac.worker.patience import open_stores, patiently
-from celeriac.worker.perform import Env
 from celeriac.worker.process import STOP_SIGNALS, ignore_stops, raise_descriptor_limit
 from celeriac.worker.reception import make_reception
 from celeriac.worker.threads import EXIT_GIVEN_UP, Mailbox
@@ -220,14 +220,14 @@ def run_solo(home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) ->
         signal.signal(signum, lambda number, _frame: spawner.signalled(signal.Signals(number).name))
     thread.start()
     greet(config)
-    env = make_env(config)
+    seat = Seat(make_env(config, tasks), waiting=_no_waiting)
     try:
         while thread.is_alive():
             pair = spawner.take_pair()
             if pair is None:
                 thread.join(_WAIT_S / 10)
             else:
-                _host(pair, marks, tasks, config, env, spawner)
+                _host(pair, marks, config, make_performer(tasks, seat), seat, spawner)
     finally:
         ignore_stops()
         close()
@@ -257,18 +257,18 @@ def _run_node(node: Node) -> int:
 def _host(
     pair: tuple[socket.socket, socket.socket],
     marks: Marks,
-    tasks: Mapping[str, Runnable],
     config: WorkerConfig,
-    env: Env,
+    performer: Performer,
+    seat: Seat,
     spawner: SoloSpawner,
 ) -> None:
     allowance = Allowance(config.tasks_per_child_max, config.memory_per_child_max_kib)
-    host = Host(Sockets(*pair), MarkOf(marks, 0), make_performer(tasks, env), env.break_in, allowance)
-    env.on_started = host.keep
+    host = Host(Sockets(*pair), MarkOf(marks, 0), performer, seat.break_in, allowance)
+    seat.env.on_started = host.keep
 
     def on_signal(_signum: int, _frame: FrameType | None) -> None:
         if host.is_asked_to_stop():
-            env.break_in(spawner.error)
+            seat.break_in(spawner.error)
 
     signal.signal(SOFT_SIGNAL, on_signal)
     status = "left"
@@ -282,10 +282,18 @@ def _host(
     finally:
         # A late limit of the job that is over.
         signal.signal(SOFT_SIGNAL, signal.SIG_IGN)
-        env.early = None
+        seat.early = None
         for sock in pair:
             sock.close()
         spawner.left(0, status)
+
+
+def _no_waiting() -> NoReturn:
+    """Nobody else could run what a task waits for."""
+    raise RuntimeError(
+        "a task cannot wait for the result of another one in the solo pool, which runs one at a time: start the worker "
+        "with -P threads or -P prefork, or let the other task follow as a callback"
+    )
 
 
 def _as_exit_status(error: BaseException) -> str:

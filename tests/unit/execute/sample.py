@@ -8,7 +8,8 @@ from celeriac.model.policy import TaskPolicy
 from celeriac.model.run import ResultPolicy
 from celeriac.wire.protocol2 import encode_call
 from celeriac.wire.records import decode_record
-from celeriac.worker.perform import Env, perform
+from celeriac.worker.env import Env, Seat
+from celeriac.worker.perform import perform
 
 
 class SampleTask:
@@ -49,8 +50,8 @@ class SampleTask:
         return [call if isinstance(call, str) else call[0] for call in self.calls]
 
 
-def env_of(**options):
-    return Env(Place("node@here"), ResultPolicy(**options))
+def seat_of(**options):
+    return Seat(Env(Place("node@here"), ResultPolicy(**options)))
 
 
 def message_of(task="sample", args=(), kwargs=None, **more):
@@ -58,9 +59,9 @@ def message_of(task="sample", args=(), kwargs=None, **more):
     return encode_call(call)
 
 
-def run(body, *args, env=None, options=None, **more):
+def run(body, *args, seat=None, options=None, **more):
     """Perform a call of `body`; return the task, what came of it, and the decoded record (or None)."""
     task = SampleTask(body, **(options or {}))
-    performed = perform({"sample": task}, message_of(args=args, **more), env or env_of())
+    performed = perform({"sample": task}, message_of(args=args, **more), seat or seat_of())
     meta = decode_record(performed.records[0], ("json", "pickle")) if performed.records else None
     return task, performed, meta

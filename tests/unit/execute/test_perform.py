@@ -29,7 +29,7 @@ from celeriac.model.message import Ack, Bury, Message, Release
 from celeriac.wire.protocol2 import decode_request
 from celeriac.wire.records import decode_record
 from celeriac.worker.perform import perform
-from unit.execute.sample import SampleTask, env_of, message_of, run
+from unit.execute.sample import SampleTask, message_of, run, seat_of
 
 
 class RootError(BaseException):
@@ -86,15 +86,15 @@ def test_exceptions_that_are_no_exception_subclasses_are_failures_too(error):
 
 @pytest.mark.parametrize("error", [MemoryError(), SystemExit(1), KeyboardInterrupt()])
 def test_what_ends_the_process_leaves_perform(error):
-    env = env_of()
+    seat = seat_of()
     with pytest.raises(type(error)):
-        run(raising(error), env=env)
-    assert env.run is None
+        run(raising(error), seat=seat)
+    assert seat.run is None
 
 
 @pytest.mark.parametrize("serializer", ["json", "pickle"])
 def test_an_exception_that_cannot_be_pickled_or_shown_is_recorded_all_the_same(serializer):
-    _, performed, meta = run(raising(Unpicklable(threading.Lock())), env=env_of(serializer=serializer))
+    _, performed, meta = run(raising(Unpicklable(threading.Lock())), seat=seat_of(serializer=serializer))
     assert performed.state == "FAILURE"
     assert meta.status == "FAILURE"
     assert "Unpicklable" in repr(meta.result) or "Unpicklable" in meta.traceback
@@ -109,7 +109,7 @@ def test_a_result_that_cannot_be_encoded_is_a_failure_that_says_what_and_calls_o
 
 
 def test_a_result_over_the_limit_is_a_failure_that_names_size_limit_and_setting():
-    _, performed, meta = run(lambda: "x" * 5000, env=env_of(body_bytes_max=1000))
+    _, performed, meta = run(lambda: "x" * 5000, seat=seat_of(body_bytes_max=1000))
     assert performed.state == "FAILURE"
     assert isinstance(meta.result, EncodeError)
     text = str(meta.result)
@@ -119,7 +119,7 @@ def test_a_result_over_the_limit_is_a_failure_that_names_size_limit_and_setting(
 
 
 def test_a_huge_exception_is_recorded_shortened():
-    _, performed, meta = run(raising(ValueError("x" * 100_000)), env=env_of(body_bytes_max=10_000))
+    _, performed, meta = run(raising(ValueError("x" * 100_000)), seat=seat_of(body_bytes_max=10_000))
     assert performed.state == "FAILURE"
     assert len(performed.records[0].payload) < 10_000
     assert isinstance(meta.result, ValueError)
@@ -127,14 +127,14 @@ def test_a_huge_exception_is_recorded_shortened():
 
 
 def test_a_record_carries_lifetime_group_parent_and_reply_address():
-    env = env_of(expires_s=60.0)
-    _, performed, meta = run(lambda: 1, env=env, group="g", parent_id="p", reply_to="client-1")
+    seat = seat_of(expires_s=60.0)
+    _, performed, meta = run(lambda: 1, seat=seat, group="g", parent_id="p", reply_to="client-1")
     assert (performed.records[0].expires_s, performed.records[0].reply_to) == (60.0, "client-1")
     assert (meta.group_id, meta.parent_id) == ("g", "p")
 
 
 def test_extended_records_name_the_call():
-    _, _, meta = run(lambda x: x, 2, env=env_of(extended=True), retries=1)
+    _, _, meta = run(lambda x: x, 2, seat=seat_of(extended=True), retries=1)
     assert (meta.name, meta.args, meta.worker, meta.retries, meta.queue) == ("sample", [2], "node@here", 1, "celery")
 
 
@@ -225,7 +225,7 @@ def test_a_retry_that_cannot_be_encoded_is_a_failure_and_a_dead_letter():
 
 
 def test_a_retry_over_the_size_limit_is_a_failure_that_names_it():
-    _, performed, meta = run(retrying(args=("x" * 5000,)), env=env_of(body_bytes_max=1000))
+    _, performed, meta = run(retrying(args=("x" * 5000,)), seat=seat_of(body_bytes_max=1000))
     assert performed.state == "FAILURE"
     assert "message of the retry" in str(meta.result)
 
@@ -237,7 +237,7 @@ def test_a_hook_may_ask_for_a_retry():
         get_current_run().retry_calls.append(Call(id="id-1", task="sample", queue="celery", retries=1))
 
     task.on_failure = on_failure
-    performed = perform({"sample": task}, message_of(), env_of())
+    performed = perform({"sample": task}, message_of(), seat_of())
     assert (performed.state, len(performed.follow_ups)) == ("FAILURE", 1)
 
 
@@ -249,32 +249,32 @@ def test_a_retry_that_nobody_sent_is_warned_of(caplog):
 
 
 def test_a_started_record_is_written_before_the_body_when_tracked():
-    env, order = env_of(track_started=True), []
-    env.on_started = lambda record: order.append(decode_record(record))
-    run(lambda: order.append("body"), env=env)
+    seat, order = seat_of(track_started=True), []
+    seat.env.on_started = lambda record: order.append(decode_record(record))
+    run(lambda: order.append("body"), seat=seat)
     assert order[1:] == ["body"]
     assert (order[0].status, order[0].result) == ("STARTED", {"pid": os.getpid(), "hostname": "node@here"})
 
 
 @pytest.mark.parametrize(("setting", "attribute", "reported"), [(True, False, 0), (False, True, 1), (True, None, 1)])
 def test_the_task_decides_over_the_setting_whether_its_start_is_tracked(setting, attribute, reported):
-    env, records = env_of(track_started=setting), []
-    env.on_started = records.append
+    seat, records = seat_of(track_started=setting), []
+    seat.env.on_started = records.append
     task = SampleTask(lambda: 1, track_started=attribute)
-    perform({"sample": task}, message_of(), env)
+    perform({"sample": task}, message_of(), seat)
     assert len(records) == reported
 
 
 def test_an_ignored_task_reports_no_start():
-    env, records = env_of(track_started=True), []
-    env.on_started = records.append
-    run(lambda: 1, env=env, ignore_result=True)
+    seat, records = seat_of(track_started=True), []
+    seat.env.on_started = records.append
+    run(lambda: 1, seat=seat, ignore_result=True)
     assert records == []
 
 
 def test_a_body_that_cannot_be_decoded_is_a_dead_letter_and_a_failure():
     message = msgspec.structs.replace(message_of(), body=b"\xff not json")
-    performed = perform({"sample": SampleTask(lambda: 1)}, message, env_of())
+    performed = perform({"sample": SampleTask(lambda: 1)}, message, seat_of())
     assert performed.state == "FAILURE"
     assert isinstance(performed.verdict, Bury)
     assert "decoded" in performed.verdict.reason
@@ -283,21 +283,21 @@ def test_a_body_that_cannot_be_decoded_is_a_dead_letter_and_a_failure():
 
 def test_a_body_that_cannot_be_decoded_leaves_no_record_if_results_are_ignored():
     message = msgspec.structs.replace(message_of(ignore_result=True), body=b"?")
-    assert perform({"sample": SampleTask(None)}, message, env_of()).records == ()
+    assert perform({"sample": SampleTask(None)}, message, seat_of()).records == ()
     message = msgspec.structs.replace(message_of(), body=b"?")
-    assert perform({"sample": SampleTask(None, ignore_result=True)}, message, env_of()).records == ()
+    assert perform({"sample": SampleTask(None, ignore_result=True)}, message, seat_of()).records == ()
     options = {"ignore_result": True, "store_errors_even_if_ignored": True}
-    assert len(perform({"sample": SampleTask(None, **options)}, message, env_of()).records) == 1
+    assert len(perform({"sample": SampleTask(None, **options)}, message, seat_of()).records) == 1
 
 
 def test_content_that_is_not_accepted_is_never_decoded():
     message = msgspec.structs.replace(message_of(), content_type="application/x-python-serialize", body=b"junk")
-    performed = perform({"sample": SampleTask(lambda: 1)}, message, env_of())
+    performed = perform({"sample": SampleTask(lambda: 1)}, message, seat_of())
     assert isinstance(decode_record(performed.records[0]).result, ContentDisallowed)
 
 
 def test_an_unknown_task_is_parked():
-    performed = perform({}, message_of(), env_of())
+    performed = perform({}, message_of(), seat_of())
     assert isinstance(performed.verdict, Bury)
     assert performed.verdict.parked
     assert performed.records == ()
@@ -312,7 +312,7 @@ def test_wrong_arguments_are_a_failure():
 def test_concluding_calls_the_hooks_with_the_rebuilt_exception_and_never_the_body():
     task = SampleTask(lambda: 1 / 0)
     final = Final("FAILURE", "WorkerLostError", ("signal 9 (SIGKILL)",))
-    performed = perform({"sample": task}, message_of(args=(1,)), env_of(), conclude=final)
+    performed = perform({"sample": task}, message_of(args=(1,)), seat_of(), conclude=final)
     meta = decode_record(performed.records[0])
     assert performed.state == "FAILURE"
     assert isinstance(meta.result, WorkerLostError)
@@ -325,73 +325,73 @@ def test_concluding_calls_the_hooks_with_the_rebuilt_exception_and_never_the_bod
 def test_concluding_a_revoked_task_records_it_and_calls_no_hook():
     task = SampleTask(lambda: 1)
     final = Final("REVOKED", "TaskRevokedError", ("terminated",))
-    performed = perform({"sample": task}, message_of(), env_of(), conclude=final)
+    performed = perform({"sample": task}, message_of(), seat_of(), conclude=final)
     meta = decode_record(performed.records[0])
     assert (meta.status, type(meta.result), task.hooks) == ("REVOKED", TaskRevokedError, [])
 
 
 def test_concluding_an_ignored_task_leaves_no_record():
     final = Final("FAILURE", "WorkerLostError", ("x",))
-    performed = perform({"sample": SampleTask(None)}, message_of(ignore_result=True), env_of(), conclude=final)
+    performed = perform({"sample": SampleTask(None)}, message_of(ignore_result=True), seat_of(), conclude=final)
     assert performed.records == ()
 
 
 def test_concluding_an_unknown_task_records_why_it_ended():
-    performed = perform({}, message_of(), env_of(), conclude=Final("FAILURE", "WorkerLostError", ("x",)))
+    performed = perform({}, message_of(), seat_of(), conclude=Final("FAILURE", "WorkerLostError", ("x",)))
     assert isinstance(decode_record(performed.records[0]).result, WorkerLostError)
 
 
 def test_concluding_what_cannot_be_decoded_records_why_it_ended():
     message = msgspec.structs.replace(message_of(), body=b"?")
     final = Final("FAILURE", "WorkerLostError", ("x",))
-    performed = perform({"sample": SampleTask(None)}, message, env_of(), conclude=final)
+    performed = perform({"sample": SampleTask(None)}, message, seat_of(), conclude=final)
     assert isinstance(decode_record(performed.records[0]).result, WorkerLostError)
 
 
 @pytest.fixture
-def env():
+def seat():
     """The surroundings of one process, whose event loop is closed at the end."""
-    env = env_of()
-    yield env
-    env.run_coroutine.close()
+    seat = seat_of()
+    yield seat
+    seat.run_coroutine.close()
 
 
-def test_a_coroutine_task_runs_on_a_loop_that_is_kept(env):
+def test_a_coroutine_task_runs_on_a_loop_that_is_kept(seat):
     loops = []
 
     async def body(x):
         loops.append(asyncio.get_running_loop())
         await asyncio.sleep(0)
-        assert get_current_run() is env.run
+        assert get_current_run() is seat.run
         return x
 
-    assert run(body, 1, env=env)[2].result == 1
-    assert run(body, 2, env=env)[2].result == 2
+    assert run(body, 1, seat=seat)[2].result == 1
+    assert run(body, 2, seat=seat)[2].result == 2
     assert loops[0] is loops[1]
 
 
-def test_a_coroutine_that_raises_is_a_failure(env):
+def test_a_coroutine_that_raises_is_a_failure(seat):
     async def body():
         await asyncio.sleep(0)
         raise ValueError("no")
 
-    assert isinstance(run(body, env=env)[2].result, ValueError)
+    assert isinstance(run(body, seat=seat)[2].result, ValueError)
 
 
-def test_a_coroutine_that_ends_the_process_leaves_perform(env):
+def test_a_coroutine_that_ends_the_process_leaves_perform(seat):
     async def body():
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        run(body, env=env)
+        run(body, seat=seat)
 
 
 @pytest.fixture
 def soft_limit(request):
-    """Break into what `env` runs, by a signal after a short while."""
+    """Break into what `seat` runs, by a signal after a short while."""
 
-    def arm(env, after_s=0.1):
-        signal.signal(signal.SIGALRM, lambda *_: env.break_in(SoftTimeLimitExceeded()))
+    def arm(seat, after_s=0.1):
+        signal.signal(signal.SIGALRM, lambda *_: seat.break_in(SoftTimeLimitExceeded()))
         signal.setitimer(signal.ITIMER_REAL, after_s)
 
     before = signal.getsignal(signal.SIGALRM)
@@ -416,15 +416,15 @@ async def forever_computing():
 
 
 @pytest.mark.parametrize("body", [forever, forever_awaiting, forever_computing])
-def test_a_soft_limit_breaks_into_the_body_which_fails(body, soft_limit, env):
-    soft_limit(env)
-    task, performed, meta = run(body, env=env)
+def test_a_soft_limit_breaks_into_the_body_which_fails(body, soft_limit, seat):
+    soft_limit(seat)
+    task, performed, meta = run(body, seat=seat)
     assert performed.state == "FAILURE"
     assert isinstance(meta.result, SoftTimeLimitExceeded)
     assert "on_failure" in task.hooks
 
 
-def test_a_coroutine_may_clean_up_after_a_soft_limit_and_the_next_one_runs(soft_limit, env):
+def test_a_coroutine_may_clean_up_after_a_soft_limit_and_the_next_one_runs(soft_limit, seat):
     async def body():
         try:
             await asyncio.sleep(60)
@@ -434,24 +434,24 @@ def test_a_coroutine_may_clean_up_after_a_soft_limit_and_the_next_one_runs(soft_
     async def after():
         return "next"
 
-    soft_limit(env)
-    assert run(body, env=env)[2].result == "cleaned up"
-    assert run(after, env=env)[2].result == "next"
+    soft_limit(seat)
+    assert run(body, seat=seat)[2].result == "cleaned up"
+    assert run(after, seat=seat)[2].result == "next"
 
 
 def test_a_soft_limit_in_a_hook_after_the_body_breaks_nothing():
-    env = env_of()
+    seat = seat_of()
     task = SampleTask(lambda: 1)
-    task.on_success = lambda *_: env.break_in(SoftTimeLimitExceeded())
-    performed = perform({"sample": task}, message_of(), env)
+    task.on_success = lambda *_: seat.break_in(SoftTimeLimitExceeded())
+    performed = perform({"sample": task}, message_of(), seat)
     assert performed.state == "SUCCESS"
 
 
 def test_a_soft_limit_that_is_over_before_the_body_begins_is_its_first_deed():
-    env = env_of()
-    env.break_in(SoftTimeLimitExceeded())
+    seat = seat_of()
+    seat.break_in(SoftTimeLimitExceeded())
     begun = []
-    performed = perform({"sample": SampleTask(lambda: begun.append(1))}, message_of(), env)
+    performed = perform({"sample": SampleTask(lambda: begun.append(1))}, message_of(), seat)
     assert performed.state == "FAILURE"
     assert begun == []
 
@@ -471,7 +471,7 @@ def test_the_log_says_how_each_run_ended(body, throws, level, action, text, capl
     task = SampleTask(body)
     task.throws = throws
     with caplog.at_level(logging.INFO, "celeriac"):
-        perform({"sample": task}, message_of(), env_of())
+        perform({"sample": task}, message_of(), seat_of())
     (record,) = caplog.records
     assert (record.levelname, record.action) == (level, action)
     assert text in record.getMessage()
@@ -484,7 +484,7 @@ def test_an_expected_exception_is_logged_without_its_traceback(caplog):
     task = SampleTask(raising(ValueError("no")))
     task.throws = (ValueError,)
     with caplog.at_level(logging.INFO, "celeriac"):
-        perform({"sample": task}, message_of(), env_of())
+        perform({"sample": task}, message_of(), seat_of())
     assert "Traceback" not in caplog.records[0].getMessage()
 
 
@@ -492,7 +492,7 @@ def test_the_log_shows_the_shadow_name_and_a_bounded_result(caplog):
     task = SampleTask(lambda: "x" * 10_000)
     task.resultrepr_maxsize = 20
     with caplog.at_level(logging.INFO, "celeriac"):
-        perform({"sample": task}, message_of(shadow="other"), env_of())
+        perform({"sample": task}, message_of(shadow="other"), seat_of())
     text = caplog.records[0].getMessage()
     assert text.startswith("Task other[id-1]")
     assert len(text) < 120
@@ -519,7 +519,7 @@ def test_a_failing_hook_is_logged_and_the_task_stands(caplog):
     task = SampleTask(lambda: 1)
     task.on_success = lambda *_: 1 / 0
     with caplog.at_level(logging.ERROR, "celeriac"):
-        performed = perform({"sample": task}, message_of(), env_of())
+        performed = perform({"sample": task}, message_of(), seat_of())
     assert performed.state == "SUCCESS"
     assert [record.action for record in caplog.records] == ["task.hook_failed"]
     assert "on_success" in caplog.records[0].getMessage()
@@ -549,7 +549,7 @@ def test_the_same_exception_object_raised_again_and_again_does_not_grow():
 def test_a_message_of_protocol_1_is_run_too():
     body = b'{"task": "sample", "id": "id-1", "args": [2], "kwargs": {}, "retries": 0}'
     message = Message("id-1", "sample", "celery", b"{}", body)
-    performed = perform({"sample": SampleTask(lambda x: x + 1)}, message, env_of())
+    performed = perform({"sample": SampleTask(lambda x: x + 1)}, message, seat_of())
     assert decode_record(performed.records[0]).result == 3
 
 
@@ -584,17 +584,17 @@ async def failing():
 @pytest.mark.parametrize(
     "body", [lambda: 1, raising(ValueError("no")), raising(Reject("no")), handled, object, returning, failing]
 )
-def test_a_run_leaves_nothing_for_the_garbage_collector(body, env):
+def test_a_run_leaves_nothing_for_the_garbage_collector(body, seat):
     task = SampleTask(body)
     for hook in ("on_success", "on_failure", "on_retry", "after_return"):
         setattr(task, hook, lambda *_: None)
     tasks, message = {"sample": task}, message_of()
-    perform(tasks, message, env)
+    perform(tasks, message, seat)
     gc.collect()
     gc.disable()
     try:
         for _ in range(10):
-            perform(tasks, message, env)
+            perform(tasks, message, seat)
         assert gc.collect() == 0
     finally:
         gc.enable()

@@ -10,7 +10,8 @@ import pytest
 from celeriac import Celeriac
 from celeriac.model.context import Place
 from celeriac.model.message import Ack, Settlement
-from celeriac.worker.perform import Env, Performed, perform
+from celeriac.worker.env import Env, Seat
+from celeriac.worker.perform import Performed, perform
 
 _numbers = itertools.count()
 
@@ -37,7 +38,7 @@ def drain() -> Drain:
 
     def run(app: Celeriac, *queues: str) -> list[Performed]:
         config = app.worker_config()
-        env = Env(Place("celery@test"), config.results)
+        seat = Seat(Env(Place("celery@test"), config.results))
         tasks = app.load_tasks()
         broker = app.make_broker()
         broker.open()
@@ -45,12 +46,12 @@ def drain() -> Drain:
         try:
             while deliveries := broker.take(queues or config.queues, 64, 0):
                 for delivery in deliveries:
-                    ended = perform(tasks, delivery.message, env, redelivered=delivery.redelivered)
+                    ended = perform(tasks, delivery.message, seat, redelivered=delivery.redelivered)
                     verdict = Ack() if delivery.cancelled else ended.verdict
                     broker.settle([Settlement(delivery.receipt, verdict, ended.records, ended.follow_ups)])
                     done.append(ended)
         finally:
-            env.run_coroutine.close()
+            seat.close()
             broker.close()
         return done
 
