@@ -7,30 +7,34 @@ and route are checked, hooks are called. Limits, ETA and expiry are ignored; ret
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
+from celeriac.calling import make_follow_up
 from celeriac.core.execute import execute, raised_outcome
 from celeriac.core.prepare import prepare
 from celeriac.model import states
-from celeriac.model.call import Call, RequestFields
+from celeriac.model.call import RequestFields
 from celeriac.model.clock import SystemClock
 from celeriac.model.context import Place, Run, context_of, get_worker_run
 from celeriac.model.errors import EncodeError
 from celeriac.model.ids import new_id
-from celeriac.model.ports import Serializer
-from celeriac.model.run import Outcome
+from celeriac.model.message import Message
+from celeriac.model.run import Outcome, ResultPolicy
 from celeriac.result import EagerResult
 from celeriac.settled import Settled
 from celeriac.wire.protocol2 import decode_request, encode_call
-from celeriac.wire.records import Meta, RecordHead, encode_failure, encode_success
+from celeriac.wire.records import Meta, RecordHead, decode_record, encode_failure, encode_success
 from celeriac.wire.serializers import serializer_named
+from celeriac.worker.advance import Workflow, is_linked, read_workflow
 from celeriac.worker.coroutines import CoroutineRunner
 
 if TYPE_CHECKING:
+    from celeriac.app import Celeriac
     from celeriac.task import Task
 
 _CLOCK = SystemClock()
@@ -44,9 +48,10 @@ def run_eagerly(
     retries: int,
     throw: bool | None,
 ) -> EagerResult[Any]:
-    """Run `task` now, with its retries, and return its result; with `throw` raise what it failed with.
+    """Run `task` now, with its retries and all that follows, and return its result; with `throw` raise what failed.
 
-    Raises what `apply_async` raises for wrong options and arguments that cannot be encoded.
+    Raises what `apply_async` raises for wrong options and arguments that cannot be encoded, NotRegistered for a task
+    that follows and is not known here.
     """
     app, settled = task.app, task.settled()
     send, parent = settled.send, get_worker_run()
@@ -55,52 +60,108 @@ def run_eagerly(
     call = prepare(send, args, kwargs, options, None if parent is None else parent.context, time.time(), new_id)
     if retries:
         call = structs.replace(call, retries=retries)
-    while True:
-        fields = _passed_through(task, call)
-        run, outcome = _run_once(task, settled, fields)
-        if outcome.state != states.RETRY or not run.retry_calls:
-            break
-        call = run.retry_calls[-1]
-    _store(task, settled, fields, outcome)
-    raises = bool(app.conf["task_eager_propagates"]) if throw is None else throw
-    if raises and outcome.state == states.FAILURE and outcome.error is not None:
-        raise outcome.error
-    return EagerResult(_meta(task, fields, run, outcome), task.name, app)
+    session = _Session(app)
+    session.run([encode_call(call)])
+    session.raise_if(throw)
+    return EagerResult(session.metas[call.id], task.name, app)
 
 
-def _passed_through(task: Task[Any, Any], call: Call) -> RequestFields:
-    """What a worker would read of this call."""
-    conf = task.app.conf
-    return decode_request(encode_call(call), frozenset(conf["accept_content"]))
+EagerCall = tuple[str, Sequence[Any], Mapping[str, Any], dict[str, Any]]
+"""Name, arguments and options."""
 
 
-def _run_once(task: Task[Any, Any], settled: Settled, fields: RequestFields) -> tuple[Run, Outcome]:
-    context = context_of(fields, settled.policy, Place(hostname=settled.send.origin))
-    context.update(is_eager=True)
-    run = Run(task, context, collects=True)
-    serializer = serializer_named(task.app.conf["result_serializer"])
-    outcome = execute(
-        run,
-        fields.args,
-        fields.kwargs,
-        _CLOCK,
-        seal=lambda outcome: _sealed(outcome, serializer),
-        run_coroutine=_run_coroutine,
-    )
-    return run, outcome
+def run_all_eagerly(app: Celeriac, calls: Sequence[EagerCall], throw: bool | None) -> Mapping[str, Meta]:
+    """Run these calls, and all that follows, in order; what came of each, by id. Raises as `run_eagerly`."""
+    session = _Session(app)
+    session.run([make_follow_up(app, *call) for call in calls])
+    session.raise_if(throw)
+    return session.metas
 
 
-def _sealed(outcome: Outcome, serializer: Serializer) -> Outcome:
-    """A result comes back as a reader of the backend would see it; one that cannot be encoded fails the run."""
-    if outcome.state != states.SUCCESS:
-        return outcome
-    value = outcome.value
-    if hasattr(type(value), "as_tuple"):  # a result handle
-        value = value.as_tuple()
-    try:
-        return structs.replace(outcome, value=serializer.loads(serializer.dumps(value)))
-    except EncodeError as error:
-        return raised_outcome(error, outcome.runtime_s)
+class _Session:
+    """One workflow that is run in place: what waits, and what came of each task."""
+
+    def __init__(self, app: Celeriac) -> None:
+        self.app = app
+        self.metas: dict[str, Meta] = {}
+        self.error: BaseException | None = None
+        """What the first task that failed has raised."""
+        conf = app.conf
+        self.tasks = app.tasks
+        self.clock = _CLOCK
+        self.place = Place(hostname=app.sender.origin)
+        self.accept = frozenset(conf["accept_content"])
+        self.serializer = serializer_named(conf["result_serializer"])
+        self.results = ResultPolicy(
+            expires_s=conf.seconds("result_expires"), body_bytes_max=conf["task_body_bytes_max"]
+        )
+
+    def run(self, messages: Sequence[Message]) -> None:
+        """Run these, and what follows from them, until nothing is left."""
+        waiting = deque(messages)
+        while waiting:
+            fields = decode_request(waiting.popleft(), self.accept)
+            waiting.extend(self._run_task(self.app.tasks[fields.task], fields))
+
+    def raise_if(self, throw: bool | None) -> None:
+        """Raise the first error, if that is wanted."""
+        raises = bool(self.app.conf["task_eager_propagates"]) if throw is None else throw
+        if raises and self.error is not None:
+            raise self.error
+
+    def _run_task(self, task: Task[Any, Any], fields: RequestFields) -> Sequence[Message]:
+        """Run one task with its retries; what follows."""
+        settled = task.settled()
+        while True:
+            run, outcome, workflow = self._run_once(task, settled, fields)
+            if outcome.state != states.RETRY or not run.retry_calls:
+                break
+            fields = decode_request(encode_call(run.retry_calls[-1]), self.accept)
+        _store(task, settled, fields, outcome)
+        self.metas[fields.id] = _meta(task, fields, run, outcome)
+        if outcome.state == states.FAILURE and self.error is None:
+            self.error = outcome.error
+        if workflow is None:
+            return ()
+        for record in workflow.records:
+            self.metas[record.id] = decode_record(record)
+        return workflow.messages
+
+    def _run_once(
+        self, task: Task[Any, Any], settled: Settled, fields: RequestFields
+    ) -> tuple[Run, Outcome, Workflow | None]:
+        context = context_of(fields, settled.policy, self.place)
+        context.update(is_eager=True)
+        run = Run(task, context, collects=True)
+        workflow = read_workflow(self, run, fields) if is_linked(fields) else None
+
+        def seal(outcome: Outcome) -> Outcome:
+            sealed = self._sealed(outcome)
+            if workflow is None:
+                return sealed
+            if sealed.state == states.SUCCESS:
+                try:
+                    workflow.succeed(sealed.value)
+                except Exception as error:  # noqa: BLE001 - what follows cannot be sent: the task has failed
+                    sealed = raised_outcome(error, outcome.runtime_s)
+            if sealed.state != states.SUCCESS:
+                workflow.end(sealed)
+            return sealed
+
+        outcome = execute(run, fields.args, fields.kwargs, _CLOCK, seal=seal, run_coroutine=_run_coroutine)
+        return run, outcome, workflow
+
+    def _sealed(self, outcome: Outcome) -> Outcome:
+        """A result comes back as a reader of the backend would see it; one that cannot be encoded fails the run."""
+        if outcome.state != states.SUCCESS:
+            return outcome
+        value = outcome.value
+        if hasattr(type(value), "as_tuple"):  # a result handle
+            value = value.as_tuple()
+        try:
+            return structs.replace(outcome, value=self.serializer.loads(self.serializer.dumps(value)))
+        except EncodeError as error:
+            return raised_outcome(error, outcome.runtime_s)
 
 
 def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -135,7 +196,7 @@ def _meta(task: Task[Any, Any], fields: RequestFields, run: Run, outcome: Outcom
         status=outcome.state,
         result=outcome.error if outcome.error is not None else outcome.value,
         traceback=outcome.traceback,
-        children=[child.as_tuple() for child in run.context.children],
+        children=[child.as_tuple() if hasattr(child, "as_tuple") else child for child in run.context.children],
         date_done=datetime.now(timezone.utc).isoformat(),
         parent_id=fields.parent_id,
         name=task.name,

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
 
+from celeriac.calling import make_follow_up
 from celeriac.canvas.later import later
 from celeriac.canvas.signature import Signature, as_node
+from celeriac.model.message import Message
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -97,3 +101,34 @@ class Signs(Generic[R]):
     def chunks(self, it: Iterable[Any], n: int) -> NoReturn:
         """Comes with a later release. Raises NotImplementedError."""
         raise NotImplementedError(later("task.chunks(it, n)", "group(task.s(*items) for items in it)"))
+
+    # what a worker asks for
+
+    @property
+    def takes_errors(self: Any) -> bool:
+        """True if, as an error callback, it is called in place, with request, exception and traceback: its function is
+        not bound and takes more than one argument. Others are sent, with the id of the failed task."""
+        known: bool | None = self.__dict__.get("_takes_errors")
+        if known is None:
+            known = self.__dict__["_takes_errors"] = takes_several(self.run)
+        return known
+
+    def follow_up(
+        self: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
+    ) -> Message:
+        """The message of a call that follows from the present run. Raises as sending it would."""
+        return make_follow_up(self.app, name, args, kwargs, options)
+
+
+_SEVERAL_KINDS = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def takes_several(function: Any) -> bool:
+    """True for a plain function (no method) that takes more than one argument by position."""
+    if hasattr(function, "__func__"):
+        return False
+    try:
+        kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):  # built-in or compiled: nothing is known of it
+        return False
+    return Parameter.VAR_POSITIONAL in kinds or sum(kind in _SEVERAL_KINDS for kind in kinds) > 1

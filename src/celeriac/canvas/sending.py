@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from celeriac.canvas.handles import result_of
 from celeriac.core.options import merge_options
-from celeriac.core.workflow.start import Send, freeze, handle_of, starts
-from celeriac.model.canvas import Chain, Group, Leaf, Node, errlinked, linked, listed
+from celeriac.core.workflow.start import Send, freeze, handle_of, options_of, starts
+from celeriac.model.canvas import Chain, Group, Leaf, Node, applied, errlinked, linked, listed
 from celeriac.model.context import get_worker_run
 from celeriac.model.ids import new_id
 from celeriac.wire.signatures import node_of
@@ -67,8 +67,26 @@ async def aapply_node(
 def apply_node(
     node: Node, app: Celeriac, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
-    """Run a workflow in this process; None for an empty chain."""
-    raise NotImplementedError
+    """Run a workflow in this process, with all that follows; None for an empty chain.
+
+    With `throw` (default: setting `task_eager_propagates`) the first exception of a task is raised in the end. Raises
+    NotRegistered for a task that this process does not know.
+    """
+    from celeriac.eager import run_all_eagerly
+
+    throw = options.get("throw")
+    options = without(options, "throw")
+    if isinstance(node, Leaf):
+        leaf = applied(node, tuple(args), kwargs, options)
+        assert isinstance(leaf, Leaf)
+        return app.tasks[leaf.task].apply(leaf.args, dict(leaf.kwargs), throw=throw, **options_of(Send(leaf)))
+    frozen = frozen_for(node, app, options)
+    handle = handle_of(frozen)
+    if handle is None:
+        return None
+    sends = starts(frozen, tuple(args), kwargs, without(options, *_OF_THE_WHOLE))
+    calls = [(send.leaf.task, send.leaf.args, send.leaf.kwargs, options_of(send)) for send in sends]
+    return result_of(handle, app, run_all_eagerly(app, calls, throw))
 
 
 def frozen_for(node: Node, app: Celeriac, options: Mapping[str, Any]) -> Node:
@@ -110,14 +128,7 @@ def send_leaf(
     app: Celeriac, send: Send, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
     """Send one call, by its task if this process knows it."""
-    leaf = send.leaf
-    chosen = {**leaf.options, **options}
-    if leaf.links:
-        chosen["link"] = leaf.links
-    if leaf.errlinks:
-        chosen["link_error"] = leaf.errlinks
-    if send.rest is not None:
-        chosen["chain"] = send.rest
+    leaf, chosen = send.leaf, {**options_of(send), **options}
     if not leaf.immutable:
         args, kwargs = (*args, *leaf.args), {**leaf.kwargs, **kwargs}
     else:

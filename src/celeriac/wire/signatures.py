@@ -6,7 +6,7 @@ A mapping has six keys, ``task, args, kwargs, options, subtask_type, immutable``
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Union
 
 from celeriac.model.canvas import Chain, Group, Leaf, Node, applied, errlinked, linked, listed
@@ -15,7 +15,11 @@ from celeriac.model.errors import DecodeError
 KEYS = ("task", "args", "kwargs", "options", "subtask_type", "immutable")
 """Of every signature, in this order."""
 
-_LINKS = ("link", "link_error")
+_NOT_OPTIONS = ("link", "link_error", "immutable")
+"""What travels among the options and is none: callbacks, and a mark that newer senders leave on error callbacks."""
+
+_PARTS_MAX = 1_000_000
+"""So many parts of one signature are looked at: one that holds itself, as pickle can carry, has no end."""
 
 _LATER = {
     "chord": "chords",
@@ -83,7 +87,7 @@ def _node_of(signature: object) -> Node:
     args, kwargs = _part(signature, "args", Sequence), _part(signature, "kwargs", Mapping)
     options = _part(signature, "options", Mapping)
     immutable = bool(signature.get("immutable"))
-    own = {name: value for name, value in options.items() if name not in _LINKS}
+    own = {name: value for name, value in options.items() if name not in _NOT_OPTIONS}
     node: Node
     if kind is None:
         name = signature.get("task")
@@ -117,3 +121,23 @@ def _part(signature: Mapping[str, Any], name: str, kind: type) -> Any:
     if not isinstance(value, kind) or isinstance(value, (str, bytes)):
         raise DecodeError(f"{name!r} of a signature is a {type(value).__name__}")
     return value
+
+
+def ids_named(signature: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The ids of all tasks in a signature of any kind, known here or not, with the options of each: whoever waits for
+    them can be told, even if the signature cannot be run."""
+    waiting: list[Any] = [signature]
+    seen = 0
+    while waiting and seen < _PARTS_MAX:
+        seen += 1
+        part = waiting.pop()
+        if isinstance(part, (list, tuple)):
+            waiting.extend(reversed(part))
+        elif isinstance(part, Mapping):
+            options, kwargs = part.get("options"), part.get("kwargs")
+            if part.get("subtask_type") is None:
+                task_id = options.get("task_id") if isinstance(options, Mapping) else None
+                if isinstance(task_id, str) and task_id:
+                    yield task_id, options
+            elif isinstance(kwargs, Mapping):
+                waiting.extend(kwargs[name] for name in ("body", "header", "tasks") if name in kwargs)

@@ -29,6 +29,7 @@ LOG_IGNORED = "Task %(name)s[%(id)s] ignored"
 LOG_REJECTED = "Task %(name)s[%(id)s] rejected: %(exc)s"
 LOG_NOT_RESENT = "Task %(name)s[%(id)s] raised Retry without calling retry(): nothing was sent again"
 LOG_HOOK = "Task %(name)s[%(id)s]: its hook %(hook)s raised %(exc)s; the state of the task stands"
+LOG_ERRBACK = "Task %(name)s[%(id)s] failed, and its error callback %(errback)s as well: %(exc)s"
 LOG_UNREADABLE = "Message %(id)s of task %(name)s cannot be run and is a dead letter: %(exc)s"
 
 
@@ -84,6 +85,13 @@ def hook_failed(fields: RequestFields, hook: str, error: BaseException) -> None:
     if logger.isEnabledFor(logging.ERROR):
         data = _data(fields, hook=hook, exc=text_of(error))
         _write(logging.ERROR, "task.hook_failed", LOG_HOOK, data, error)
+
+
+def errback_failed(fields: RequestFields, errback: str, error: BaseException) -> None:
+    """An error callback raised, or cannot be sent; the task is a failure all the same."""
+    if logger.isEnabledFor(logging.ERROR):
+        data = _data(fields, errback=errback, exc=text_of(error))
+        _write(logging.ERROR, "task.errback_failed", LOG_ERRBACK, data, error)
 
 
 def message_unreadable(message_id: str, task: str, error: BaseException) -> None:

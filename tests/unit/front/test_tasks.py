@@ -332,9 +332,9 @@ def test_exception_options_are_one_class_or_several_and_nothing_else(app):
         app.task(name="wrong", autoretry_for="KeyError")(lambda: None)
 
 
-def test_what_comes_with_workflows_says_so(app):
+def test_what_comes_with_a_later_release_says_so(app):
     task = app.task(name="plain")(lambda: None)
-    with pytest.raises(AttributeError, match="workflows come in a later version"):
-        task.s(1)
+    with pytest.raises(AttributeError, match="comes with a later release"):
+        task.replace(task.s(1))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = task.nothing

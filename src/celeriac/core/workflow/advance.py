@@ -12,14 +12,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
 from msgspec import Struct
 
-from celeriac.core.workflow.start import Follower, Handle, NewId, Send, freeze, handle_of, ids_within, starts
-from celeriac.model.canvas import Group, Leaf, Node
+from celeriac.core.workflow.start import Follower, Handle, NewId, Send, freeze, handle_of, starts
+from celeriac.model.canvas import Chain, Group, Node
 
 
 class Links(Struct, frozen=True):
@@ -27,8 +27,8 @@ class Links(Struct, frozen=True):
 
     callbacks: tuple[Node, ...] = ()
     errbacks: tuple[Node, ...] = ()
-    chain: tuple[Node, ...] = ()
-    """The next step alone, or all of them, in running order."""
+    next_step: tuple[Node, ...] = ()
+    """The next step of its chain; empty if it is in none, or the last."""
     rest: Sequence[Follower] | None = None
     """What follows the next step, in reverse order, as it came in."""
     reply_to: str = ""
@@ -47,16 +47,20 @@ class DerivedIds:
     are published again, and known as such. Their order is that of the task's own id.
 
     :param task_id: the task that has ended
+    :param end: how it ended: one run may fail, and the next succeed
     """
 
-    def __init__(self, task_id: str) -> None:
+    def __init__(self, task_id: str, end: str) -> None:
         self._task_id = task_id
+        self._end = end
         self._count = 0
 
     def __call__(self) -> str:
         """The next id, as the text of a UUID of version 8, which leaves its content to us."""
         self._count += 1
-        digest = blake2b(f"{self._task_id}/{self._count}".encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        digest = blake2b(
+            f"{self._task_id}/{self._end}/{self._count}".encode("utf-8", "surrogatepass"), digest_size=16
+        ).hexdigest()
         head = self._task_id[:13]
         if len(self._task_id) != 36 or head[8:9] != "-" or not head.replace("-", "").isalnum():
             head = f"{digest[:8]}-{digest[8:12]}"
@@ -75,7 +79,8 @@ def after_success(links: Links, value: Any, new_id: NewId) -> Followed:
     def begin(node: Node, rest: Sequence[Follower] | None = None) -> None:
         frozen = freeze(node, new_id, None, links.reply_to)
         sends.extend(starts(frozen, (value,), rest=rest))
-        child = handle_of(frozen)
+        # The rest of a chain is found from its first step.
+        child = handle_of(frozen.steps[0] if isinstance(frozen, Chain) and frozen.steps else frozen)
         if child is not None:
             children.append(child)
 
@@ -85,7 +90,7 @@ def after_success(links: Links, value: Any, new_id: NewId) -> Followed:
             begin(node)
     if len(together) > 1:
         begin(Group(tuple(together)))
-    for step in links.chain[:1]:
+    for step in links.next_step:
         begin(step, links.rest if links.rest is not None else ())
     return Followed(tuple(sends), tuple(children))
 
@@ -96,13 +101,3 @@ def errback_sends(errbacks: Sequence[Node], failed_id: str, links: Links, new_id
         return ()
     group = freeze(Group(tuple(errbacks)), new_id, None, links.reply_to)
     return tuple(starts(group, (failed_id,)))
-
-
-def left_behind(links: Links) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-    """Every later task of the chain, by id, with its options: what must be told that it will not run."""
-    return tuple(found for step in links.chain for found in ids_within(step))
-
-
-def is_inline(errback: Node) -> bool:
-    """True if the shape of an error callback allows calling it in place: a single task."""
-    return isinstance(errback, Leaf)

@@ -114,15 +114,14 @@ def starts(
             yield from starts(_in_group(member, {"group_id": group_id}))
 
 
-def ids_within(node: Node) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every task of a node that has an id, with its options."""
-    if isinstance(node, Leaf):
-        task_id = node.options.get("task_id")
-        if task_id:
-            yield task_id, node.options
-    elif isinstance(node, Chain):
-        for step in node.steps:
-            yield from ids_within(step)
-    else:
-        for member in node.members:
-            yield from ids_within(member)
+def options_of(send: Send) -> dict[str, Any]:
+    """The call options that say all of a call but its arguments."""
+    leaf = send.leaf
+    options: dict[str, Any] = dict(leaf.options)
+    if leaf.links:
+        options["link"] = leaf.links
+    if leaf.errlinks:
+        options["link_error"] = leaf.errlinks
+    if send.rest is not None:
+        options["chain"] = send.rest
+    return options
