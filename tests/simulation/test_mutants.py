@@ -7,7 +7,7 @@ from math import inf
 import msgspec
 import pytest
 
-from celeriac.core.engine import arrive, children, dispatch, drain, prefetch, running, settling, step
+from celeriac.core.engine import arrive, aside, breaking, dispatch, drain, dying, prefetch, running, settling, step
 from celeriac.core.engine.effects import Interrupt, Job, Run, Take
 from celeriac.core.engine.events import (
     Cancelled,
@@ -60,7 +60,7 @@ def counts_a_crash_for_what_never_began(patch):
 
 
 def forgets_what_it_should_hand_back(patch):
-    for module in (settling, drain, dispatch):
+    for module in (aside, settling, drain, dispatch):
         patch.setattr(module, "hand_back", nothing)
 
 
@@ -98,10 +98,10 @@ def acknowledges_what_it_should_bury(patch):
 
 
 def asks_for_more_while_it_stops(patch):
-    def greedy(original, state, out):
+    def greedy(original, state, now, out):
         stopping, state.stopping = state.stopping, False
         try:
-            original(state, out)
+            original(state, now, out)
         finally:
             state.stopping = stopping
 
@@ -109,8 +109,8 @@ def asks_for_more_while_it_stops(patch):
 
 
 def asks_for_more_than_there_is_room_for(patch):
-    def greedy(original, state, out):
-        original(state, out)
+    def greedy(original, state, now, out):
+        original(state, now, out)
         if out.take is not None and out.take.limit:
             state.asked = 128
             out.take = Take(128)
@@ -119,9 +119,9 @@ def asks_for_more_than_there_is_room_for(patch):
 
 
 def asks_only_when_everything_is_idle(patch):
-    def lazy(original, state, out):
+    def lazy(original, state, now, out):
         if all(not child.flights for child in state.children.values()):
-            original(state, out)
+            original(state, now, out)
 
     wrap(patch, step, "hunger", lazy)
 
@@ -131,7 +131,7 @@ def loses_what_children_give_back(patch):
 
 
 def loses_what_a_dead_child_had_not_begun(patch):
-    patch.setattr(children, "take_back", nothing)
+    patch.setattr(dying, "take_back", nothing)
 
 
 def runs_what_came_back_twice(patch):
@@ -139,10 +139,11 @@ def runs_what_came_back_twice(patch):
         flights = list(flights)
         original(state, out, now, flights)
         again = [msgspec.structs.replace(flight, seq=state.take_seq()) for flight in flights if not flight.lost]
-        state.backlog.extend(again)
+        for flight in again:
+            state.line_of(flight).append(flight)
 
     wrap(patch, running, "take_back", twice)
-    wrap(patch, children, "take_back", twice)
+    wrap(patch, dying, "take_back", twice)
 
 
 def sits_on_what_found_no_slot(patch):
@@ -174,11 +175,11 @@ def tells_the_soft_limit_twice(patch):
 
 
 def never_enforces_the_soft_limit(patch):
-    wrap(patch, running, "limits_of", lambda original, state, flight: (None, original(state, flight)[1]))
+    wrap(patch, breaking, "limits_of", lambda original, state, flight: (None, original(state, flight)[1]))
 
 
 def never_enforces_the_hard_limit(patch):
-    patch.setattr(running, "_over_hard_limit", nothing)
+    patch.setattr(running, "over_hard_limit", nothing)
 
 
 def never_kills_what_does_not_obey(patch):
@@ -186,11 +187,11 @@ def never_kills_what_does_not_obey(patch):
 
 
 def blames_the_neighbours_of_what_it_broke_off(patch):
-    wrap(patch, children, "_crash", lambda original, *args, innocent: original(*args, innocent=False))
+    wrap(patch, dying, "_crash", lambda original, *args, innocent: original(*args, innocent=False))
 
 
 def forgets_what_ran_in_a_dead_child(patch):
-    patch.setattr(children, "_crash", nothing)
+    patch.setattr(dying, "_crash", nothing)
 
 
 def never_ends(patch):
@@ -231,7 +232,7 @@ def revokes_what_nobody_cancelled(patch):
 
 
 def never_concludes(patch):
-    for module in (arrive, children):
+    for module in (arrive, dying):
         patch.setattr(module, "conclude", nothing)
 
 

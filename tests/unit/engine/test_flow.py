@@ -274,7 +274,7 @@ def test_at_most_once_tasks_are_forgotten_when_no_more_come(desk):
     node.finished(node.jobs()[0])
     for _ in range(200):
         reserve(node, 0.0001, rounds=1)
-    assert node.state.once_share == 0.0
+    assert node.state.home.once_share == 0.0
 
 
 def test_losing_the_lease_while_an_acknowledgement_is_under_way_says_nothing(desk):

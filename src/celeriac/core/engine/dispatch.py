@@ -9,15 +9,15 @@ from math import inf
 from celeriac.core.engine.effects import Job, Recall, Run, SettleItem
 from celeriac.core.engine.events import Confirmed, Now
 from celeriac.core.engine.settling import ACK, hand_back, revoke
-from celeriac.core.engine.state import Child, Flight, Out, State
+from celeriac.core.engine.state import Child, Flight, Out, Pool, State
 
 
-def fill(state: State, now: Now, out: Out) -> None:
-    """Give the backlog to children: idle slots first, spread evenly, then up to each child's depth."""
-    backlog, t = state.backlog, now.monotonic
+def fill(state: State, pool: Pool, now: Now, out: Out) -> None:
+    """Give a pool's backlog to its children: idle slots first, spread evenly, then up to each child's depth."""
+    backlog, t = pool.backlog, now.monotonic
     look_at = t + state.policy.overrun_s
     runs: dict[int, list[Job]] = {}
-    ready = [child for child in state.children.values() if child.up and not child.leaving]
+    ready = [child for child in pool.hosts if child.up and not child.leaving]
     for deep in (False, True):
         if deep:
             open_ = [c for c in ready if len(c.flights) < c.depth and not c.blocked and not c.awaiting]
@@ -57,6 +57,18 @@ def fill(state: State, now: Now, out: Out) -> None:
         out.effects.append(Run(child_id, tuple(jobs)))
 
 
+def give_alone(state: State, child: Child, flight: Flight, now: Now, out: Out) -> None:
+    """Give an idle child the one job that it is there for."""
+    child.progress_at = flight.sent_at = now.monotonic
+    child.blocked = False
+    child.look_at = now.monotonic + state.policy.overrun_s
+    child.flights[flight.seq] = flight
+    if flight.once and not flight.acked:
+        _acknowledge_first(state, child, flight, out)
+    else:
+        out.effects.append(Run(child.id, (Job(flight.seq, flight.arrival),)))
+
+
 def _load(child: Child) -> float:
     """How much each slot of a child has to do."""
     return len(child.flights) / child.slots
@@ -86,12 +98,12 @@ def on_confirmed(state: State, event: Confirmed, now: Now, out: Out) -> None:
         runs = flight.cancel is None and not state.over
         child = _stop_awaiting(state, flight, keep=runs)
         if flight.cancel is not None:
-            revoke(out, flight)
+            revoke(state, out, now, flight)
         elif state.over:
             hand_back(out, flight)
         elif child is None:
             flight.release_at = inf
-            state.backlog.appendleft(flight)
+            state.line_of(flight).appendleft(flight)
         else:
             child.progress_at = flight.sent_at = now.monotonic
             child.look_at = min(child.look_at, now.monotonic + state.policy.overrun_s)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import inf
 
 from celeriac.core.engine.children import kill, leave_if_empty
 from celeriac.core.engine.dispatch import not_begun, recall
 from celeriac.core.engine.effects import Exit
 from celeriac.core.engine.events import Now, Stop
-from celeriac.core.engine.settling import hand_back, settle_final
+from celeriac.core.engine.settling import hand_back, settle_bare
 from celeriac.core.engine.state import CONFIRM_WAIT_S, Flight, Out, State
 
 
@@ -21,7 +22,7 @@ def on_stop(state: State, event: Stop, now: Now, out: Out) -> None:
         return
     state.stopping = True
     state.spawns.clear()
-    _empty_backlog(state, out, all_of_it=False)
+    _empty_lines(state, out, all_of_it=False)
     for child in state.children.values():
         if not child.up:
             kill(child, out)
@@ -40,11 +41,10 @@ def drain(state: State, now: Now, out: Out) -> None:
         for child in state.children.values():
             if child.flights:
                 kill(child, out)
-    nobody = not any(child.up and not child.killed for child in state.children.values())
-    _empty_backlog(state, out, all_of_it=state.over or nobody)
+    _empty_lines(state, out, all_of_it=state.over)
     if state.confirming and t < state.ends_at + CONFIRM_WAIT_S:
         return
-    if state.backlog or any(f for c in state.children.values() for f in c.flights.values() if not f.confirming):
+    if any(state.lines) or any(f for c in state.children.values() for f in c.flights.values() if not f.confirming):
         return
     for child in state.children.values():
         if child.flights:
@@ -57,17 +57,24 @@ def drain(state: State, now: Now, out: Out) -> None:
         out.exit = Exit(state.code)
 
 
-def _empty_backlog(state: State, out: Out, *, all_of_it: bool) -> None:
+def _empty_lines(state: State, out: Out, *, all_of_it: bool) -> None:
+    for pool in state.pools.values():
+        for line, children in ((pool.backlog, pool.hosts), (pool.suspects, pool.alone)):
+            if line:
+                nobody = not any(child.up and not child.killed for child in children)
+                kept = _kept(line, out, all_of_it=all_of_it or nobody)
+                line.clear()
+                line.extend(kept)
+
+
+def _kept(line: Iterable[Flight], out: Out, *, all_of_it: bool) -> list[Flight]:
+    """Hand back what has not begun; keep what must come to its end here, unless all must go."""
     kept: list[Flight] = []
-    for flight in state.backlog:
-        if flight.verdict is not None and flight.final is not None:
-            if all_of_it:
-                settle_final(out, flight, flight.verdict, flight.final)
-            else:
-                kept.append(flight)
-        elif flight.acked and not all_of_it:
+    for flight in line:
+        if not all_of_it and (flight.concluding or flight.acked):
             kept.append(flight)
+        elif flight.concluding:
+            settle_bare(out, flight)
         else:
             hand_back(out, flight)
-    state.backlog.clear()
-    state.backlog.extend(kept)
+    return kept

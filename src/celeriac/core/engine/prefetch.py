@@ -6,9 +6,8 @@ from itertools import islice
 from math import inf
 
 from celeriac.core.engine.dispatch import recall, waiting
-from celeriac.core.engine.effects import Take
 from celeriac.core.engine.events import Now
-from celeriac.core.engine.state import EPSILON_S, Child, Out, State
+from celeriac.core.engine.state import EPSILON_S, Child, Out, Pool, State
 
 _SLOWER = 0.5
 _FASTER = 0.25
@@ -62,17 +61,18 @@ def look(state: State, now: Now, out: Out) -> None:
             child.look_at = inf
         elif t - child.progress_at >= overrun_s - EPSILON_S:
             child.blocked = held >= child.slots
-            _take_back_waiting(state, child, t, out)
+            take_back_waiting(state, child, t, out)
             # Jobs that were not seen to begin have no time limit yet: the shell looks before each Tick.
             child.look_at = t + overrun_s if child.seen < min(held, child.slots) else inf
         else:
             first = next(islice(child.flights.values(), child.slots, None), None)
             if first is not None and t - first.sent_at >= _PATIENCE * state.policy.reserve_s - EPSILON_S:
-                _take_back_waiting(state, child, t, out)
+                take_back_waiting(state, child, t, out)
             child.look_at = child.progress_at + overrun_s
 
 
-def _take_back_waiting(state: State, child: Child, t: float, out: Out) -> None:
+def take_back_waiting(state: State, child: Child, t: float, out: Out) -> None:
+    """Ask back what waits behind the jobs of this child."""
     flights = waiting(child)
     if not flights or child.killed:
         return
@@ -84,38 +84,26 @@ def _take_back_waiting(state: State, child: Child, t: float, out: Out) -> None:
     recall(child, flights, out)
 
 
-def hunger(state: State, out: Out) -> None:
-    """Ask the broker for what the children have room for: one Take at a time, replaced when it became wrong.
-
-    `room` is how many more jobs fit, `idle` how many of them into idle slots; it is time to ask when a slot is idle or
-    a child has less than half of what it should.
-    """
-    room = idle = 0
+def appetite(state: State, pool: Pool) -> tuple[int, int, bool]:
+    """How many more jobs fit into this pool, how many of them into idle slots (both negative if more are held than fit),
+    and whether it is time to ask: when a slot is idle, or a child has less than half of what it should."""
+    room = idle = -len(pool.backlog)
     hungry = False
-    if not state.stopping:
-        for child in state.children.values():
-            if not child.up or child.leaving:
-                continue
-            held = len(child.flights)
-            free = child.slots - held
-            depth = child.slots if child.blocked else max(child.depth, child.slots)
-            idle += max(0, free)
-            room += max(0, depth - held)
-            if free > 0 or held * 2 < depth:
+    for child in pool.hosts:
+        if not child.up or child.leaving:
+            continue
+        held = len(child.flights)
+        free = child.slots - held
+        depth = child.slots if child.blocked else max(child.depth, child.slots)
+        if free > 0:
+            idle += free
+            hungry = True
+        if depth > held:
+            room += depth - held
+            if held * 2 < depth:
                 hungry = True
-        waiting_ = len(state.backlog)
-        room = max(0, room - waiting_)
-        idle = max(0, idle - waiting_)
-        if state.once_share and not state.pinned:
-            # Those that promise at most once need an idle slot each: no more than will find one, or wait for the next.
-            most = int(idle / state.once_share) if idle else int(1.0 / state.once_share) - 1
-            room = min(room, max(idle, most))
-    limit = min(room, state.policy.batch_max)
-    asked = state.asked
-    if asked:
-        if limit < asked or asked < min(idle, limit):
-            state.asked = limit
-            out.take = Take(limit)
-    elif hungry and limit > 0:
-        state.asked = limit
-        out.take = Take(limit)
+    if pool.once_share and not state.pinned:
+        # Those that promise at most once need an idle slot each: no more than will find one, or wait for the next.
+        most = int(idle / pool.once_share) if idle > 0 else int(1.0 / pool.once_share) - 1
+        room = min(room, max(idle, most))
+    return room, idle, hungry

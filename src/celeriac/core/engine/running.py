@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import heapq
 
+from celeriac.core.engine.breaking import begun, break_off, limits_of, over_hard_limit, terminate
 from celeriac.core.engine.children import condemn, kill, leave_if_empty, retiring
 from celeriac.core.engine.dispatch import recall
-from celeriac.core.engine.effects import Final, Interrupt, Note, SettleItem
+from celeriac.core.engine.effects import Interrupt, SettleItem
 from celeriac.core.engine.events import Cancelled, Finished, LeaseLost, Now, Returned, Started
-from celeriac.core.engine.settling import revoke, take_back
-from celeriac.core.engine.state import END, EPSILON_S, HARD, KILL, RETIRE_WAIT_S, SOFT, Child, Flight, Out, State
-from celeriac.model.states import FAILURE, REVOKED
+from celeriac.core.engine.settling import end_broken, revoke, take_back
+from celeriac.core.engine.staffing import retire_spare
+from celeriac.core.engine.state import END, EPSILON_S, KILL, RETIRE_WAIT_S, SOFT, SPARE, Child, Flight, Out, State
+from celeriac.core.engine.waits import stop_waiting
+from celeriac.model.states import FAILURE, RETRY
 
 ALARMS_MANY = 1024
 """From so many alarms on it is worth looking for stale ones."""
 _STALE_PER_LIVE = 8
 """So many times more alarms than jobs, and most are stale: then clearing them costs little for each."""
+_CUT_SHORT = frozenset({FAILURE, RETRY})
+"""What a run comes to that was told to end: an error like any other to its body. The node knows which end it was."""
 
 
 def on_finished(state: State, event: Finished, now: Now, out: Out) -> None:
@@ -33,7 +38,13 @@ def on_finished(state: State, event: Finished, now: Now, out: Out) -> None:
         child.proven = True
         if flight.started_at is not None:
             child.seen -= 1
-        if not flight.lost:
+            if flight.waiting:
+                stop_waiting(state, child, flight, now, out)
+        if flight.lost:
+            pass
+        elif flight.broken and flight.final is not None and not flight.concluding and event.state in _CUT_SHORT:
+            end_broken(state, out, now, flight, flight.final)
+        else:
             verdict = flight.verdict or event.verdict
             receipt = None if flight.acked else flight.arrival.delivery.receipt
             out.items.append(SettleItem(receipt, verdict, event.records, event.follow_ups))
@@ -48,33 +59,7 @@ def on_started(state: State, event: Started, now: Now, out: Out) -> None:
     child = state.children.get(event.child)
     flight = child.flights.get(event.seq) if child is not None else None
     if child is not None and flight is not None and flight.started_at is None and not flight.confirming:
-        _begun(state, child, flight, event.at, now, out)
-
-
-def _begun(state: State, child: Child, flight: Flight, at: float, now: Now, out: Out) -> None:
-    flight.started_at = at
-    child.seen += 1
-    if flight.lost:
-        _break_off(state, child, flight, now, out)
-        return
-    if flight.cancel and not flight.concluding:
-        _terminate(state, child, flight, flight.cancel, now, out)
-    soft, hard = limits_of(state, flight)
-    if soft is not None:
-        state.alarm(at + soft, SOFT, child.id, flight.seq)
-    if hard is not None:
-        state.alarm(at + hard, HARD, child.id, flight.seq)
-
-
-def limits_of(state: State, flight: Flight) -> tuple[float | None, float | None]:
-    """The soft and the hard limit of a job: the message's own, else the task's, else the worker's."""
-    head, task, policy = flight.head, flight.task, state.policy
-    soft, hard = head.soft_time_limit_s, head.time_limit_s
-    if soft is None:
-        soft = task.soft_time_limit_s if task.soft_time_limit_s is not None else policy.soft_time_limit_s
-    if hard is None:
-        hard = task.time_limit_s if task.time_limit_s is not None else policy.time_limit_s
-    return soft, hard
+        begun(state, child, flight, event.at, now, out)
 
 
 def on_returned(state: State, event: Returned, now: Now, out: Out) -> None:
@@ -95,6 +80,8 @@ def on_returned(state: State, event: Returned, now: Now, out: Out) -> None:
         if flight.started_at is not None:
             child.seen -= 1
             flight.started_at = None
+            if flight.waiting:
+                stop_waiting(state, child, flight, now, out)
         back.append(flight)
     take_back(state, out, now, back)
     for seq in () if child.retired else asked:
@@ -102,31 +89,9 @@ def on_returned(state: State, event: Returned, now: Now, out: Out) -> None:
         if flight is not None:
             flight.recalled = False
             if flight.started_at is None:
-                _begun(state, child, flight, now.monotonic, now, out)
+                begun(state, child, flight, now.monotonic, now, out)
     if child.leaving and not child.retired:
         leave_if_empty(state, child, now, out)
-
-
-def _break_off(state: State, child: Child, flight: Flight, now: Now, out: Out) -> None:
-    """End a running job by force; its child too if it does not obey."""
-    if flight.broken:
-        return
-    flight.broken = True
-    child.broken_at = now.monotonic
-    out.effects.append(Interrupt(child.id, flight.seq, "hard"))
-    state.alarm(now.monotonic + state.policy.interrupt_wait_s, KILL, child.id, flight.seq)
-
-
-def _terminate(state: State, child: Child, flight: Flight, signal: str, now: Now, out: Out) -> None:
-    """End a running job because somebody asked for it."""
-    if flight.final is not None or flight.lost:
-        return
-    flight.final = Final(REVOKED, "TaskRevokedError", ("terminated",))
-    flight.broken = True
-    child.broken_at = now.monotonic
-    out.effects.append(Interrupt(child.id, flight.seq, "terminate", signal))
-    # A job may ignore the signal; then its process ends.
-    state.alarm(now.monotonic + state.policy.interrupt_wait_s, KILL, child.id, flight.seq)
 
 
 def ring(state: State, now: Now, out: Out) -> None:
@@ -143,6 +108,9 @@ def ring(state: State, now: Now, out: Out) -> None:
         if kind == END:
             _end(state, child, now, out)
             continue
+        if kind == SPARE:
+            retire_spare(state, child, now, out)
+            continue
         flight = child.flights.get(seq)
         if flight is None:
             continue
@@ -156,7 +124,7 @@ def ring(state: State, now: Now, out: Out) -> None:
             if kind == SOFT:
                 out.effects.append(Interrupt(child_id, seq, "soft"))
             else:
-                _over_hard_limit(state, child, flight, limit_s, now, out)
+                over_hard_limit(state, child, flight, limit_s, now, out)
 
 
 def _drop_stale_alarms(state: State) -> None:
@@ -168,7 +136,7 @@ def _drop_stale_alarms(state: State) -> None:
     kept = [
         alarm
         for alarm in state.alarms
-        if alarm[2] in children and (alarm[1] == END or alarm[3] in children[alarm[2]].flights)
+        if alarm[2] in children and (alarm[1] >= END or alarm[3] in children[alarm[2]].flights)
     ]
     heapq.heapify(kept)
     state.alarms = kept
@@ -182,24 +150,14 @@ def _end(state: State, child: Child, now: Now, out: Out) -> None:
         kill(child, out)
 
 
-def _over_hard_limit(state: State, child: Child, flight: Flight, limit_s: float, now: Now, out: Out) -> None:
-    if flight.final is None:
-        flight.final = Final(FAILURE, "TimeLimitExceeded", (limit_s,))
-    fields = {"id": flight.head.id, "task": flight.head.task, "limit_s": limit_s, "child": child.id}
-    out.effects.append(
-        Note("error", "time_limit_exceeded", "A task ran over its hard time limit: it is ended.", fields)
-    )
-    _break_off(state, child, flight, now, out)
-
-
 def on_cancelled(state: State, event: Cancelled, now: Now, out: Out) -> None:
     """Tasks were cancelled: what has not begun never will; what runs is ended if `terminate` says so."""
     ids = set(event.ids)
     signal = event.signal if event.terminate else ""
-    here = [flight for flight in state.backlog if flight.head.id in ids and not flight.concluding]
-    for flight in here:
-        state.backlog.remove(flight)
-        revoke(out, flight)
+    for line in state.lines:
+        for flight in [flight for flight in line if flight.head.id in ids and not flight.concluding]:
+            line.remove(flight)
+            revoke(state, out, now, flight)
     for flight in state.confirming.values():
         if flight.head.id in ids:
             flight.cancel = signal
@@ -213,7 +171,7 @@ def on_cancelled(state: State, event: Cancelled, now: Now, out: Out) -> None:
                 if not flight.recalled:
                     unseen.append(flight)
             elif signal:
-                _terminate(state, child, flight, signal, now, out)
+                terminate(state, child, flight, signal, now, out)
         if unseen:
             recall(child, unseen, out)
 
@@ -225,8 +183,9 @@ def on_lease_lost(state: State, event: LeaseLost, now: Now, out: Out) -> None:
     does not find them says nothing, their confirmation does.
     """
     receipts = set(event.receipts)
-    for flight in [flight for flight in state.backlog if flight.receipt in receipts]:
-        state.backlog.remove(flight)
+    for line in state.lines:
+        for flight in [flight for flight in line if flight.receipt in receipts]:
+            line.remove(flight)
     for child in state.children.values():
         unseen: list[Flight] = []
         for flight in child.flights.values():
@@ -234,7 +193,7 @@ def on_lease_lost(state: State, event: LeaseLost, now: Now, out: Out) -> None:
                 continue
             flight.lost = True
             if flight.started_at is not None:
-                _break_off(state, child, flight, now, out)
+                break_off(state, child, flight, now, out)
             elif not flight.recalled:
                 unseen.append(flight)
         if unseen:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import inf
 
 from celeriac.core.engine.effects import Final, SettleItem
 from celeriac.core.engine.events import Arrival, Now
 from celeriac.core.engine.state import CONCLUDE_WAIT_S, Flight, Out, State
-from celeriac.model.message import Ack, Head, Receipt, Release, Verdict
+from celeriac.model.message import Ack, Bury, Head, Receipt, Release, Verdict
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.states import FAILURE, REVOKED
 
 ACK = Ack()
 BACK = Release()
 """Back to the queue at once, un-penalised."""
+REVOKED_FINAL = Final(REVOKED, "TaskRevokedError", ("revoked",))
 
 
 def stored(final: Final, head: Head, task: TaskPolicy | None) -> bool:
@@ -58,41 +59,75 @@ def hand_back(out: Out, flight: Flight) -> None:
         out.items.append(SettleItem(flight.arrival.delivery.receipt, BACK))
 
 
-def revoke(out: Out, flight: Flight) -> None:
+def revoke(state: State, out: Out, now: Now, flight: Flight) -> None:
     """End a job that was cancelled before it began."""
-    settle_final(out, flight, ACK, Final(REVOKED, "TaskRevokedError", ("revoked",)))
+    if flight.head.linked:
+        conclude(state, out, now, flight, ACK, REVOKED_FINAL, again=True)
+    else:
+        settle_final(out, flight, ACK, REVOKED_FINAL)
 
 
-def conclude(state: State, out: Out, now: Now, flight: Flight, verdict: Verdict, final: Final) -> None:
-    """Run a task's failure path in another child, then settle by `verdict`; when none can, settle at once."""
-    if state.over:
-        settle_final(out, flight, verdict, final)
-        return
-    release_at = now.monotonic + CONCLUDE_WAIT_S
-    state.backlog.appendleft(
-        Flight(
-            state.take_seq(),
-            flight.arrival,
-            flight.head,
-            flight.task,
-            acked=flight.acked,
-            release_at=release_at,
-            final=final,
-            verdict=verdict,
-        )
+def conclude(
+    state: State, out: Out, now: Now, flight: Flight, verdict: Verdict, final: Final, *, again: bool = False
+) -> None:
+    """Run a task's failure path in a child, then settle by `verdict`; when none can, settle at once.
+
+    What is linked is never settled at once: others depend on its failure path. It waits for a child, or goes back to
+    the broker: at the end, and if it would wait long here while the next delivery comes to the same end (`again`).
+    """
+    concluding = Flight(
+        state.take_seq(),
+        flight.arrival,
+        flight.head,
+        flight.task,
+        acked=flight.acked,
+        release_at=inf if is_owed(flight) and not again else now.monotonic + CONCLUDE_WAIT_S,
+        final=final,
+        verdict=verdict,
+        tries=flight.tries,
     )
+    if state.over:
+        settle_bare(out, concluding)
+    else:
+        state.pool_of(flight.task).backlog.appendleft(concluding)
 
 
-def take_back(state: State, out: Out, now: Now, flights: Iterable[Flight]) -> None:
+def is_owed(flight: Flight) -> bool:
+    """True if others depend on the failure path of this task, and it can still go back to the broker to be run."""
+    return flight.head.linked and not flight.acked
+
+
+def settle_bare(out: Out, flight: Flight, after_s: float = 0.0) -> None:
+    """End a concluding flight that no child concludes: by its final state alone, or back to the broker if it is owed
+    its failure path. At most once allows no second delivery: then the bare state it is."""
+    verdict, final = flight.verdict, flight.final
+    assert verdict is not None, "only a concluding flight is settled bare"
+    assert final is not None, "a concluding flight knows its final state"
+    if is_owed(flight):
+        crashed = isinstance(verdict, Bury) and verdict.crashed
+        out.items.append(SettleItem(flight.receipt, Release(after_s, crashed=crashed)))
+    else:
+        settle_final(out, flight, verdict, final)
+
+
+def end_broken(state: State, out: Out, now: Now, flight: Flight, final: Final) -> None:
+    """End a run that was ended from here, by a limit or by request."""
+    again = final.error == "TimeLimitExceeded" and flight.task.acks_on_timeout is False
+    if again and not flight.acked:
+        out.items.append(SettleItem(flight.receipt, BACK))
+    else:
+        conclude(state, out, now, flight, ACK, final)
+
+
+def take_back(state: State, out: Out, now: Now, flights: Sequence[Flight]) -> None:
     """These jobs have not begun and are in no child any more: find them another place, in their old order."""
     policy = state.policy
-    again: list[Flight] = []
-    for flight in flights:
+    for flight in reversed(flights):
         flight.recalled = False
         if flight.lost:
             continue
         if flight.cancel is not None and not flight.concluding:
-            revoke(out, flight)
+            revoke(state, out, now, flight)
         elif state.stopping and not flight.acked and not flight.concluding:
             hand_back(out, flight)
         else:
@@ -102,23 +137,4 @@ def take_back(state: State, out: Out, now: Now, flights: Iterable[Flight]) -> No
                 flight.release_at = inf
             elif flight.release_at == inf:
                 flight.release_at = now.monotonic + policy.hand_back_s - policy.overrun_s
-            again.append(flight)
-    state.backlog.extendleft(reversed(again))
-
-
-def release_overdue(state: State, out: Out, now: Now) -> None:
-    """Hand back what found no slot in time; settle bare what found no child to conclude it."""
-    # With no child, and none to come, nobody will ever take it.
-    t = now.monotonic if state.children or state.spawns else inf
-    if not any(flight.release_at <= t for flight in state.backlog):
-        return
-    kept: list[Flight] = []
-    for flight in state.backlog:
-        if flight.release_at > t:
-            kept.append(flight)
-        elif flight.verdict is not None and flight.final is not None:
-            settle_final(out, flight, flight.verdict, flight.final)
-        else:
-            hand_back(out, flight)
-    state.backlog.clear()
-    state.backlog.extend(kept)
+            state.line_of(flight).appendleft(flight)

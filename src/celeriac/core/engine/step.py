@@ -11,9 +11,11 @@ from math import inf
 from typing import Any
 
 from celeriac.core.engine.arrive import on_delivered
-from celeriac.core.engine.children import on_child_up, on_died, on_resize, spawn, spawn_due
+from celeriac.core.engine.aside import release_overdue
+from celeriac.core.engine.children import on_child_up, spawn, spawn_due
 from celeriac.core.engine.dispatch import fill, on_confirmed
 from celeriac.core.engine.drain import drain, on_stop
+from celeriac.core.engine.dying import on_died
 from celeriac.core.engine.effects import Effect, Settle, SettleItem
 from celeriac.core.engine.events import (
     Cancelled,
@@ -33,7 +35,8 @@ from celeriac.core.engine.events import (
     Tick,
     Waits,
 )
-from celeriac.core.engine.prefetch import hunger, learn, look
+from celeriac.core.engine.hunger import hunger
+from celeriac.core.engine.prefetch import learn, look
 from celeriac.core.engine.running import (
     ALARMS_MANY,
     on_cancelled,
@@ -43,12 +46,14 @@ from celeriac.core.engine.running import (
     on_started,
     ring,
 )
-from celeriac.core.engine.settling import BACK, release_overdue
-from celeriac.core.engine.state import CONFIRM_WAIT_S, EPSILON_S, Out, State
+from celeriac.core.engine.settling import BACK
+from celeriac.core.engine.staffing import awaken, fill_alone, on_resize
+from celeriac.core.engine.state import CONFIRM_WAIT_S, EPSILON_S, Out, Pool, State
+from celeriac.core.engine.waits import on_resumes, on_waits
 from celeriac.model.policy import EnginePolicy, TaskPolicy
 
 
-def _nothing(state: State, event: Tick | Waits | Resumes, now: Now, out: Out) -> None:
+def _nothing(state: State, event: Tick, now: Now, out: Out) -> None:
     """Time alone: what is due is done after the events."""
 
 
@@ -57,8 +62,8 @@ _HANDLERS: dict[type[Event], Callable[[State, Any, Now, Out], None]] = {
     ChildUp: on_child_up,
     Started: on_started,
     Finished: on_finished,
-    Waits: _nothing,
-    Resumes: _nothing,
+    Waits: on_waits,
+    Resumes: on_resumes,
     Returned: on_returned,
     Died: on_died,
     Confirmed: on_confirmed,
@@ -78,8 +83,10 @@ def new_state(policy: EnginePolicy, tasks: Mapping[str, TaskPolicy]) -> State:
 def start(state: State, now: Now) -> list[Effect]:  # noqa: ARG001 - every step knows the time, this one needs it not
     """What a node does first: start its children."""
     out = Out()
-    for _ in range(state.target):
-        spawn(state, out, 0)
+    for pool in state.pools.values():
+        if not pool.dormant:
+            for _ in range(pool.target):
+                spawn(state, out, pool)
     state.wake_at = None
     return out.effects
 
@@ -105,11 +112,10 @@ def step(state: State, events: Sequence[Event], now: Now) -> list[Effect]:
             spawn_due(state, now, out)
         if state.look_at <= t + EPSILON_S:
             look(state, now, out)
-        if state.backlog:
-            fill(state, now, out)
-            if state.backlog:
-                release_overdue(state, out, now)
-        hunger(state, out)
+        for pool in state.pools.values():
+            if pool.backlog or pool.suspects:
+                _place(state, pool, now, out)
+        hunger(state, now, out)
         if state.stopping:
             drain(state, now, out)
         state.wake_at = _next_wake(state)
@@ -122,6 +128,18 @@ def step(state: State, events: Sequence[Event], now: Now) -> list[Effect]:
     if out.exit is not None:
         effects.append(out.exit)
     return effects
+
+
+def _place(state: State, pool: Pool, now: Now, out: Out) -> None:
+    """Give what waits to the children of its pool, and hand back what has waited long enough."""
+    if pool.dormant and not state.stopping:
+        awaken(state, pool, now, out)
+    if pool.backlog:
+        fill(state, pool, now, out)
+    if pool.suspects:
+        fill_alone(state, pool, now, out)
+    if pool.backlog or pool.suspects:
+        release_overdue(state, pool, out, now)
 
 
 def wake_at(state: State, now: Now) -> float | None:
@@ -152,10 +170,12 @@ def _next_wake(state: State) -> float | None:
     if state.exited:
         return None
     at = min(look_at, state.alarms[0][0]) if state.alarms else look_at
-    for flight in state.backlog:
-        at = min(at, flight.release_at)
-    for due_at, _ in state.spawns:
-        at = min(at, due_at)
+    for line in state.lines:
+        for flight in line:
+            at = min(at, flight.release_at)
+    for due in state.spawns:
+        at = min(at, due.at)
+    at = min(at, state.refill_at)
     if state.stopping:
         at = min(at, state.ends_at + CONFIRM_WAIT_S if state.over else state.ends_at)
     return None if at == inf else at

@@ -1,0 +1,122 @@
+"""Several pools behind one Take: a full pool must not keep the others from their work, nor make the node go in circles.
+
+What the node takes may turn out to be for a pool that has no room. It is then set aside: handed back un-penalised, to be
+delivered again a while later. The number of these is budgeted. The node asks for no more messages than would be set
+aside at worst, so when the budget is used up it asks for what all pools have room for, until the budget has refilled.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from celeriac.core.engine.effects import SettleItem
+from celeriac.core.engine.events import Now
+from celeriac.core.engine.prefetch import appetite
+from celeriac.core.engine.settling import hand_back, settle_bare
+from celeriac.core.engine.state import START_WAIT_S, Flight, Out, Pool, State
+from celeriac.model.message import Release
+
+_PROBES_PER_FILL = 4
+"""While a pool is full, the node asks again when this part of the budget is there: few questions, not many small ones."""
+_AGAIN_MIN_S = 0.05
+_STILL_SHARE = 0.25
+"""A pool that has been full for a while is asked again after this part of that time."""
+_ALONE_AFTER_MAX_S = 10.0
+"""Longest pause before the next delivery of a task that must run alone and found no place."""
+
+
+def refill(state: State, now: Now) -> float:
+    """How many messages may be set aside now. The budget is of half a second, so that no second sees more than its due."""
+    most = state.policy.aside_max / 2
+    state.aside = min(most, state.aside + max(0.0, now.monotonic - state.aside_at) * most)
+    state.aside_at = now.monotonic
+    return state.aside
+
+
+def appetite_of_all(state: State, now: Now) -> tuple[int, int, bool]:
+    """How many messages the node should hold beyond those it has, how many of them would find an idle slot, and whether
+    it is time to ask.
+
+    At worst all that come are for the pool with the least room.
+    """
+    total = idle = surplus = 0
+    least = state.policy.batch_max
+    hungry = False
+    for pool in state.pools.values():
+        room, idle_here, hungry_here = _prospects(state, pool)
+        surplus += max(0, -room) + len(pool.suspects)
+        total += max(0, room)
+        least = min(least, max(0, room))
+        idle += max(0, idle_here)
+        hungry = hungry or (hungry_here and room > 0)
+    state.refill_at = inf
+    if not total or not any(child.up for child in state.children.values()):
+        return 0, 0, False
+    budget = int(refill(state, now)) - surplus
+    room = min(total, least + max(0, budget))
+    if least == 0:
+        most = state.policy.aside_max / 2
+        probe = min(total, max(1, int(most / _PROBES_PER_FILL)))
+        if budget < probe:
+            if hungry and surplus + probe <= most:
+                state.refill_at = now.monotonic + (surplus + probe - state.aside) / most
+            return 0, 0, False
+    return room, min(idle, room), hungry
+
+
+def _prospects(state: State, pool: Pool) -> tuple[int, int, bool]:
+    """Like `appetite`, also for a pool whose first children are yet to be started, or on their way."""
+    if any(child.up for child in pool.hosts):
+        return appetite(state, pool)
+    policy = pool.policy
+    fresh = pool.dormant or any(not child.failures and not child.leaving for child in pool.hosts)
+    room = policy.children * policy.slots if fresh else 0
+    return room - len(pool.backlog), 0, pool.dormant
+
+
+def after_s(state: State, pool: Pool, now: Now) -> float:
+    """When a message that found no room in its pool should come again.
+
+    Soon, so that no slot stays idle meanwhile; but the later, the less of the budget is left, and the longer the pool
+    has made no progress: a task that has taken long will probably take as long again.
+    """
+    policy = state.policy
+    progress_at = max((child.progress_at for child in pool.hosts if child.up), default=-inf)
+    spent = 1.0 - refill(state, now) / (policy.aside_max / 2)
+    pause_s = max(_AGAIN_MIN_S, spent * policy.aside_s, _STILL_SHARE * (now.monotonic - progress_at))
+    return min(policy.aside_s, pause_s)
+
+
+def release_overdue(state: State, pool: Pool, out: Out, now: Now) -> None:
+    """Hand back what found no slot in time; settle bare what found no child to conclude it."""
+    # With no child, and none to come, nobody will ever take it.
+    served = pool.hosts or pool.dormant or any(start.pool is pool for start in state.spawns)
+    t = now.monotonic if served else inf
+    if pool.started_at is not None and not any(child.up for child in pool.hosts):
+        for flight in pool.backlog:
+            flight.release_at = max(flight.release_at, pool.started_at + START_WAIT_S)
+    for line in (pool.backlog, pool.suspects):
+        if not any(flight.release_at <= t for flight in line):
+            continue
+        kept = [flight for flight in line if flight.release_at > t]
+        overdue = [flight for flight in line if flight.release_at <= t]
+        for flight in overdue:
+            _release(state, pool, flight, now, out, alone=line is pool.suspects)
+        line.clear()
+        line.extend(kept)
+
+
+def _release(state: State, pool: Pool, flight: Flight, now: Now, out: Out, *, alone: bool) -> None:
+    pause_s = 0.0
+    if alone:
+        # It comes to the same place again, where others like it wait, too.
+        pause_s = min(_ALONE_AFTER_MAX_S, state.policy.aside_s * flight.arrival.delivery.receipt.attempt)
+    elif state.mixed:
+        pause_s = after_s(state, pool, now)
+        state.aside -= 1
+    if flight.concluding:
+        settle_bare(out, flight, pause_s)
+    elif pause_s and not flight.acked:
+        out.items.append(SettleItem(flight.receipt, Release(pause_s)))
+    else:
+        hand_back(out, flight)
