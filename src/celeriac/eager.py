@@ -133,7 +133,7 @@ class _Session:
         context = context_of(fields, settled.policy, self.place)
         context.update(is_eager=True)
         run = Run(task, context, collects=True)
-        workflow = read_workflow(self, run, fields) if is_linked(fields) else None
+        workflow = read_workflow(self, self.tasks, run, fields) if is_linked(fields) else None
 
         def seal(outcome: Outcome) -> Outcome:
             sealed = self._sealed(outcome)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
@@ -58,6 +57,8 @@ async def aapply_node(
     node: Node, app: Celeriac, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
     """Like `send_node`, without blocking the event loop."""
+    import asyncio
+
     # A thread of the loop's own pool: the context makes it a part of the run that it is sent from.
     context = copy_context()
     send = partial(send_node, node, app, args, kwargs, options)

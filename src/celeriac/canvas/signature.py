@@ -2,6 +2,7 @@
 
 # An app and its tasks know each other's types; at run time the imports go one way.
 # pyright: reportImportCycles=false
+# ruff: noqa: PYI019 - typing has Self from 3.11 only
 
 from __future__ import annotations
 
@@ -24,14 +25,13 @@ from celeriac.result import AsyncResult
 from celeriac.wire.signatures import KEYS, mapping_of, node_of
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from celeriac.app import Celeriac
     from celeriac.canvas.composed import chain
     from celeriac.task import Task
 
 R_co = TypeVar("R_co", covariant=True)
 R2 = TypeVar("R2")
+S = TypeVar("S", bound="Signature[Any]")
 C = TypeVar("C", bound="Signature[Any] | Mapping[str, Any]")
 
 
@@ -201,18 +201,18 @@ class Signature(Mapping[str, Any], Generic[R_co]):
 
     # making others of it
 
-    def clone(self, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> Self:
+    def clone(self: S, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any) -> S:
         """Another one, with these arguments in front, these keyword arguments and options over its own."""
         return self._like(_with_options(applied(self.node, tuple(args or ()), kwargs), options))
 
     partial = clone
 
     def replace(
-        self,
+        self: S,
         args: Sequence[Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
-    ) -> Self:
+    ) -> S:
         """Another one, with other arguments or options in place of its own."""
         given = self.__json__()
         given.update({k: v for k, v in (("args", args), ("kwargs", kwargs), ("options", options)) if v is not None})
@@ -230,7 +230,7 @@ class Signature(Mapping[str, Any], Generic[R_co]):
 
     # changing it
 
-    def set(self, immutable: bool | None = None, **options: Any) -> Self:
+    def set(self: S, immutable: bool | None = None, **options: Any) -> S:
         """Set options of this one; returns itself."""
         node = self.node if immutable is None else set_immutable(self.node, immutable)
         self.node = _with_options(node, options, anew=True)
@@ -253,7 +253,7 @@ class Signature(Mapping[str, Any], Generic[R_co]):
         self.node = errlinked(self.node, as_node(errback))
         return errback
 
-    def on_error(self, errback: Mapping[str, Any]) -> Self:
+    def on_error(self: S, errback: Mapping[str, Any]) -> S:
         """Like `link_error`; returns this signature."""
         self.node = errlinked(self.node, as_node(errback))
         return self
@@ -314,10 +314,10 @@ class Signature(Mapping[str, Any], Generic[R_co]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __copy__(self) -> Self:
+    def __copy__(self: S) -> S:
         return self._like(self.node)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self: S, memo: dict[int, Any]) -> S:
         return self._like(deepcopy(self.node, memo))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -333,8 +333,8 @@ class Signature(Mapping[str, Any], Generic[R_co]):
         assert isinstance(self.node, Leaf)
         return self.node
 
-    def _like(self, node: Node) -> Self:
-        return cast("Self", Signature.of(node, self._app))
+    def _like(self: S, node: Node) -> S:
+        return cast("S", Signature.of(node, self._app))
 
 
 def as_node(signature: Any) -> Node:

@@ -52,12 +52,7 @@ def prepare(
     Raises UnknownOption for a name that must be a typo, TypeError and ValueError naming the option that is wrong,
     QueueNotFound, NotImplementedError.
     """
-    chosen: Mapping[str, Any]
-    if options:
-        chosen = merge_options(defaults.options, options)
-        queue, properties = defaults.router.queue_of(chosen), properties_of(chosen)
-    else:
-        chosen, queue, properties = defaults.options, defaults.queue, _NONE
+    chosen = merge_options(defaults.options, options) if options else defaults.options
     get = chosen.get
     priority, root_id, parent_id = get("priority"), get("root_id"), get("parent_id")
     if parent is not None:
@@ -68,17 +63,15 @@ def prepare(
     eta, expires, countdown = get("eta"), get("expires"), get("countdown")
     if countdown or eta is not None:
         eta = _eta(countdown, eta, now, defaults.zone)
-    if expires is not None:
-        expires = _expires(expires, now, defaults.zone)
     links = _links(chosen) if options and not _OF_WORKFLOWS.isdisjoint(chosen) else _NO_LINKS
     return Call(
         id=get("task_id") or new_id(),
         task=defaults.task,
-        queue=queue,
+        queue=defaults.router.queue_of(chosen) if options else defaults.queue,
         args=args,
         kwargs=kwargs,
         eta=eta,
-        expires=expires,
+        expires=None if expires is None else _expires(expires, now, defaults.zone),
         priority=priority,
         serializer=get("serializer", "json"),
         compression=get("compression"),
@@ -102,7 +95,7 @@ def prepare(
         callbacks=links.callbacks,
         errbacks=links.errbacks,
         chain=links.chain,
-        properties=properties,
+        properties=properties_of(chosen) if options else _NONE,
     )
 
 

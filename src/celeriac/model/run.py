@@ -80,7 +80,29 @@ class Performed(Struct, frozen=True, gc=False):
     follow_ups: tuple[Message, ...] = ()
 
 
-class Runnable(Protocol):
+class Follows(Protocol):
+    """What a workflow asks of a registered task."""
+
+    @property
+    def takes_errors(self) -> bool:
+        """True if, as an error callback, it is called in place, with request, exception and traceback."""
+        ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the body as a plain function."""
+        ...
+
+    def follow_up(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]) -> Message:
+        """The message of a call of `name`, a task of the same app, that follows from the present run. Nothing is sent.
+        Raises what sending it would raise."""
+        ...
+
+    def add_trail(self, result: Any) -> Any:
+        """Record a result, or what `as_tuple` would say of it, as a child of the present run."""
+        ...
+
+
+class Runnable(Follows, Protocol):
     """A registered task, as `core.execute` runs it.
 
     The hooks are user code; what they raise never changes what became of the task, but for `before_start`,
@@ -99,24 +121,6 @@ class Runnable(Protocol):
     @property
     def policy(self) -> TaskPolicy:
         """The options a node decides by, settled."""
-        ...
-
-    @property
-    def takes_errors(self) -> bool:
-        """True if, as an error callback, it is called in place, with request, exception and traceback."""
-        ...
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the body as a plain function."""
-        ...
-
-    def follow_up(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]) -> Message:
-        """The message of a call of `name`, a task of the same app, that follows from the present run. Nothing is sent.
-        Raises what sending it would raise."""
-        ...
-
-    def add_trail(self, result: Any) -> Any:
-        """Record a result, or what `as_tuple` would say of it, as a child of the present run."""
         ...
 
     def perform(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -18,10 +18,11 @@ from celeriac.model import states
 from celeriac.model.call import RequestFields
 from celeriac.model.canvas import Leaf, Node
 from celeriac.model.context import Run, enter_run, leave_run
-from celeriac.model.errors import DecodeError
+from celeriac.model.errors import CeleriacError, DecodeError, EncodeError
 from celeriac.model.message import Message, Record
 from celeriac.model.ports import Clock, Serializer
 from celeriac.model.run import Outcome, ResultPolicy, Runnable
+from celeriac.wire.exceptions import text_of
 from celeriac.wire.records import RecordHead
 from celeriac.wire.signatures import ids_named, node_of
 from celeriac.worker import task_log
@@ -31,11 +32,6 @@ from celeriac.worker.failures import failure_record
 
 class Around(Protocol):
     """What the workflows of one process share: `worker.env.Env` has it."""
-
-    @property
-    def tasks(self) -> Mapping[str, Runnable]:
-        """By name."""
-        ...
 
     @property
     def results(self) -> ResultPolicy:
@@ -64,6 +60,7 @@ class Workflow(Struct, eq=False):
     """
 
     env: Around
+    tasks: Mapping[str, Runnable]
     run: Run
     fields: RequestFields
     links: Links
@@ -77,8 +74,8 @@ class Workflow(Struct, eq=False):
     def succeed(self, value: Any) -> None:
         """Encode what follows a success.
 
-        Raises what tells that it cannot be sent: EncodeError, QueueNotFound, NotImplementedError and the like, or what
-        the user's router raises. The task is a failure then: a step is never left out without a word.
+        Raises CeleriacError (EncodeError) that names what cannot be sent, NotImplementedError for what needs a later
+        release. The task is a failure then: a step is never left out without a word.
         """
         run = self.run
         if run.retry_calls:  # the repetition carries the workflow on
@@ -114,7 +111,11 @@ class Workflow(Struct, eq=False):
 
     def _message(self, send: Send) -> Message:
         leaf = send.leaf
-        return self.run.task.follow_up(leaf.task, leaf.args, leaf.kwargs, options_of(send))
+        try:
+            return self.run.task.follow_up(leaf.task, leaf.args, leaf.kwargs, options_of(send))
+        except Exception as exc:
+            cls = EncodeError if isinstance(exc, EncodeError) else CeleriacError
+            raise cls(f"{leaf.task}, which follows, cannot be sent: {text_of(exc)}") from exc
 
     def _ended(self, state: str, error: BaseException, traceback: str | None) -> Iterator[Record]:
         """Records of all that follows in the chain."""
@@ -136,10 +137,9 @@ class Workflow(Struct, eq=False):
 
     def _failed(self, error: BaseException, traceback: str | None) -> Iterator[Message]:
         """Call the error callbacks that are called in place; the messages of the others."""
-        tasks: Mapping[str, Runnable] = self.env.tasks
         sent: list[Node] = []
         for errback in self.links.errbacks:
-            task = tasks.get(errback.task) if isinstance(errback, Leaf) else None
+            task = self.tasks.get(errback.task) if isinstance(errback, Leaf) else None
             if task is not None and isinstance(errback, Leaf) and task.takes_errors:
                 self._call(task, errback, error, traceback)
             else:
@@ -171,17 +171,19 @@ class Workflow(Struct, eq=False):
             task_log.errback_failed(self.fields, errback.task, exc)
 
 
-def read_workflow(env: Around, run: Run, fields: RequestFields) -> Workflow:
+def read_workflow(env: Around, tasks: Mapping[str, Runnable], run: Run, fields: RequestFields) -> Workflow:
     """What a message says about what follows its task.
 
     Raises DecodeError for what cannot be understood, NotImplementedError for what needs a later release.
     """
-    return Workflow(env, run, fields, _links(fields))
+    return Workflow(env, tasks, run, fields, _links(fields))
 
 
-def hopeless_workflow(env: Around, run: Run, fields: RequestFields) -> Workflow:
+def hopeless_workflow(env: Around, tasks: Mapping[str, Runnable], run: Run, fields: RequestFields) -> Workflow:
     """The same for links that cannot be read: what waits for the tasks behind this one is told as far as it can be."""
-    return Workflow(env, run, fields, Links(errbacks=tuple(_readable(fields.errbacks)), reply_to=fields.reply_to))
+    return Workflow(
+        env, tasks, run, fields, Links(errbacks=tuple(_readable(fields.errbacks)), reply_to=fields.reply_to)
+    )
 
 
 def _links(fields: RequestFields) -> Links:

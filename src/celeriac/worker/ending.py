@@ -15,15 +15,17 @@ from celeriac.core.execute import raised_outcome, release
 from celeriac.model import states
 from celeriac.model.call import RequestFields
 from celeriac.model.context import Run
-from celeriac.model.errors import EncodeError, Reject, UnpickleableExceptionWrapper
+from celeriac.model.errors import EncodeError, Reject
 from celeriac.model.message import Ack, Bury, Message, Record, Release, Verdict
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.run import Outcome, Performed
-from celeriac.wire.exceptions import name_of, text_of
+from celeriac.wire.exceptions import text_of
 from celeriac.wire.protocol2 import encode_call
-from celeriac.wire.records import Extended, RecordHead, encode_failure, encode_state, encode_success
+from celeriac.wire.records import Extended, RecordHead, encode_state, encode_success
 from celeriac.worker import task_log
+from celeriac.worker.advance import Workflow
 from celeriac.worker.env import Env
+from celeriac.worker.failures import failure_record, require_fit
 
 ACK = Ack()
 _REASON_CHARS_MAX = 1000
@@ -38,6 +40,8 @@ class Ending(Struct, eq=False):
     fields: RequestFields
     ignored: bool
     """No result is wanted; errors may be all the same."""
+    workflow: Workflow | None = None
+    """None if nothing follows this task."""
     record: Record | None = None
     follow_ups: list[Message] = field(default_factory=list[Message])
     unsendable: BaseException | None = None
@@ -50,6 +54,30 @@ class Ending(Struct, eq=False):
             outcome = broken_off(outcome, self.run.ended_by)
         if self.run.retry_calls:
             outcome = self._encode_retries(outcome)
+        if self.workflow is None:
+            return self._record(outcome)
+        # What follows a success comes first: it is in the record as the run's children, and may make it a failure.
+        outcome = self._record(self._followed(self.workflow, outcome))
+        if outcome.state != states.SUCCESS:
+            self._end_workflow(self.workflow, outcome)
+        return outcome
+
+    def _followed(self, workflow: Workflow, outcome: Outcome) -> Outcome:
+        """Encode what follows a success; what cannot be sent makes the run a failure."""
+        if outcome.state == states.SUCCESS:
+            value = outcome.value
+            try:
+                workflow.succeed(value.as_tuple() if hasattr(type(value), "as_tuple") else value)
+            except Exception as error:  # noqa: BLE001 - nothing of it is lost: it is what the run failed with
+                return raised_outcome(error, outcome.runtime_s)
+        return outcome
+
+    def _end_workflow(self, workflow: Workflow, outcome: Outcome) -> None:
+        if outcome.state != states.REJECTED or self._is_final_reject(outcome):
+            workflow.end(outcome)
+
+    def _record(self, outcome: Outcome) -> Outcome:
+        """Encode the record of the outcome. A result that cannot be encoded makes the run a failure."""
         state = outcome.state
         if state == states.SUCCESS:
             if self.ignored:
@@ -60,7 +88,7 @@ class Ending(Struct, eq=False):
             try:
                 record = encode_success(self._head(), value, env.clock.wall())
                 if env.results.body_bytes_max is not None:
-                    _require_fit(len(record.payload), env.results.body_bytes_max, "the result")
+                    require_fit(len(record.payload), env.results.body_bytes_max, "the result")
             except Exception as error:  # noqa: BLE001 - serializers call user code
                 outcome = _refused(error, outcome.runtime_s)
                 self.store_error(outcome, states.FAILURE)
@@ -81,7 +109,7 @@ class Ending(Struct, eq=False):
         try:
             for call in calls[len(self.follow_ups) :]:
                 message = encode_call(call)
-                _require_fit(len(message.body), self.env.results.body_bytes_max, "the message of the retry")
+                require_fit(len(message.body), self.env.results.body_bytes_max, "the message of the retry")
                 self.follow_ups.append(message)
         except Exception as error:  # noqa: BLE001 - serializers call user code
             del calls[len(self.follow_ups) :]
@@ -94,19 +122,9 @@ class Ending(Struct, eq=False):
         error = outcome.error
         if error is None or (self.ignored and not self.policy.store_errors_even_if_ignored):
             return
-        done_at = self.env.clock.wall()
-        text = outcome.traceback
-        limit = self.env.results.body_bytes_max
-        try:
-            record = encode_failure(self._head(), error, text, done_at, state)
-            _require_fit(len(record.payload), limit, "the exception")
-        except Exception:  # noqa: BLE001 - an exception must be told in any case: shorter, and bare
-            module, name = name_of(type(error))
-            short = UnpickleableExceptionWrapper(module, name, (), text_of(error)[:_REASON_CHARS_MAX])
-            fields = self.fields
-            head = RecordHead(fields.id, expires_s=self.env.results.expires_s, reply_to=fields.reply_to)
-            record = encode_failure(head, short, text[-_REASON_CHARS_MAX:] if text else None, done_at, state)
-        self.record = record
+        bytes_max = self.env.results.body_bytes_max
+        now = self.env.clock.wall()
+        self.record = failure_record(self._head(), error, outcome.traceback, now, state, bytes_max)
 
     def _head(self) -> RecordHead:
         fields, env = self.fields, self.env
@@ -139,6 +157,8 @@ class Ending(Struct, eq=False):
             refused = self._encode_retries(outcome)
             if refused is not outcome:
                 self.store_error(refused, states.FAILURE)
+                if self.workflow is not None:
+                    self.workflow.end(refused)
                 outcome = refused
         state = outcome.state
         if state == states.SUCCESS:
@@ -156,9 +176,20 @@ class Ending(Struct, eq=False):
             state,
             verdict,
             outcome.runtime_s,
-            () if self.record is None else (self.record,),
-            tuple(self.follow_ups),
+            (() if self.record is None else (self.record,)) if self.workflow is None else self.records(),
+            tuple(self.follow_ups) if self.workflow is None else self.messages(),
         )
+
+    def records(self) -> tuple[Record, ...]:
+        """All records that are committed with this end."""
+        own = () if self.record is None else (self.record,)
+        return own if self.workflow is None else (*own, *self.workflow.records)
+
+    def messages(self) -> tuple[Message, ...]:
+        """All messages that are committed with this end."""
+        if self.workflow is None or self.run.retry_calls:  # a repetition carries the workflow on
+            return tuple(self.follow_ups)
+        return (*self.follow_ups, *self.workflow.messages)
 
     def _verdict(self, outcome: Outcome) -> Verdict:
         """The table of this module."""
@@ -199,14 +230,6 @@ def reason_of(error: BaseException | None) -> str:
     if isinstance(error, Reject):
         return str(error.reason)[:_REASON_CHARS_MAX]
     return "" if error is None else text_of(error)[:_REASON_CHARS_MAX]
-
-
-def _require_fit(size: int, size_max: int | None, what: str) -> None:
-    if size_max is not None and size > size_max:
-        raise EncodeError(
-            f"{what} is {size} bytes, over the limit of {size_max} (setting task_body_bytes_max): "
-            "store large data elsewhere and pass its address, or raise the limit"
-        )
 
 
 def _extended(fields: RequestFields, hostname: str) -> Extended:

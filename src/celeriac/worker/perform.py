@@ -9,9 +9,11 @@ What becomes of the message (the options are Celery's):
 | ``Reject(requeue=True)`` | back to the queue at once, uncounted | FAILURE |
 | ``Reject(requeue=False)`` | FAILURE, dead letter | FAILURE |
 | retry that cannot be encoded | FAILURE, dead letter | FAILURE |
-| body that cannot be decoded, or part of a workflow | FAILURE, dead letter | FAILURE |
+| body, or what follows the task, that is not understood | FAILURE, dead letter | FAILURE |
 | hard time limit (the node decides) | FAILURE, ack; `acks_on_timeout=False`: back to the queue | FAILURE |
 | the process dies (the node decides) | again, up to the crash limit, then FAILURE and dead letter; with `acks_late=True` and `reject_on_worker_lost=False` FAILURE and ack at the first crash | FAILURE |
+
+What follows the task, in its chain or as a callback, is committed with its end: see `core.workflow.advance`.
 
 A dead letter is final for those who wait: they see FAILURE. Reviving it makes the task PENDING again.
 """
@@ -23,6 +25,7 @@ from collections.abc import Mapping
 from celeriac.core.engine.effects import Final
 from celeriac.core.execute import call_hooks, execute, execute_async, raised_outcome
 from celeriac.model import states
+from celeriac.model.call import RequestFields
 from celeriac.model.context import Run, context_of, enter_run, leave_run
 from celeriac.model.errors import CeleriacError, DecodeError
 from celeriac.model.message import Bury, Head, Message, Record
@@ -32,6 +35,7 @@ from celeriac.pools.steered import plain
 from celeriac.wire.protocol2 import decode_head, decode_request
 from celeriac.wire.records import RecordHead, encode_failure
 from celeriac.worker import task_log
+from celeriac.worker.advance import hopeless_workflow, is_linked, read_workflow
 from celeriac.worker.ending import ACK, Ending, reason_of
 from celeriac.worker.env import Env, Seat
 from celeriac.worker.finals import exception_of
@@ -107,49 +111,72 @@ def _begin(
     task = tasks.get(fields.task)
     if task is None:
         if conclude is not None:
-            records = _bare_records(message, env, exception_of(conclude), conclude.state)
-            return Performed(conclude.state, ACK, 0.0, records)
+            return _conclude_unknown(tasks, message, env, fields, conclude)
         return Performed(states.REJECTED, Bury(f"task {fields.task!r} is not registered here", parked=True))
     policy = task.policy
-    context = context_of(fields, policy, env.place, redelivered)
-    run = Run(task, context, collects=True, waiting=seat.waiting)
+    run = Run(task, context_of(fields, policy, env.place, redelivered), collects=True, waiting=seat.waiting)
     ignored = policy.ignore_result if fields.ignore_result is None else fields.ignore_result
     ending = Ending(env, run, policy, fields, ignored)
+    if is_linked(fields):
+        try:
+            ending.workflow = read_workflow(env, tasks, run, fields)
+        except (DecodeError, NotImplementedError) as error:
+            ending.workflow = hopeless_workflow(env, tasks, run, fields)
+            if conclude is None:
+                return _refuse(ending, error)
     if conclude is not None:
         return _conclude(ending, conclude)
-    if fields.chain or fields.callbacks or fields.errbacks or fields.chord:
-        return _refuse(ending)
     if env.results.track_started if policy.track_started is None else policy.track_started:
         ending.report_start()
     return ending
 
 
 def _conclude(ending: Ending, final: Final) -> Performed:
-    """Hooks and record of a run whose own process is gone."""
-    error = exception_of(final)
-    outcome = Outcome(
-        final.state, error=error, raised=error, einfo=ExceptionInfo(error, f"{type(error).__name__}: {error}\n")
-    )
+    """Hooks, record and workflow of a run whose own process is gone."""
+    outcome = _outcome_of(final)
     token = enter_run(ending.run)
     try:
         ending.store_error(outcome, final.state)
+        if ending.workflow is not None:
+            ending.workflow.end(outcome)
         call_hooks(ending.run, outcome, ending.fields.args, ending.fields.kwargs, ending.hook_failed)
     finally:
         leave_run(token)
-    return Performed(final.state, ACK, 0.0, () if ending.record is None else (ending.record,))
+    return Performed(final.state, ACK, 0.0, ending.records(), ending.messages())
 
 
-def _refuse(ending: Ending) -> Performed:
-    """A message that belongs to a workflow: to run it and drop what follows would lose work without a word."""
-    fields = ending.fields
-    names = [name for name in ("callbacks", "errbacks", "chain", "chord") if getattr(fields, name)]
-    error = CeleriacError(
-        f"not run: the message asks for {' and '.join(names)}, and this release does not continue workflows; "
-        "revive it under a release that does"
-    )
-    ending.store_error(raised_outcome(error), states.FAILURE)
-    task_log.message_refused(fields, error)
-    return Performed(states.FAILURE, Bury(str(error)), 0.0, () if ending.record is None else (ending.record,))
+def _outcome_of(final: Final) -> Outcome:
+    error = exception_of(final)
+    einfo = ExceptionInfo(error, f"{type(error).__name__}: {error}\n")
+    return Outcome(final.state, error=error, raised=error, einfo=einfo)
+
+
+def _conclude_unknown(
+    tasks: Mapping[str, Runnable], message: Message, env: Env, fields: RequestFields, final: Final
+) -> Performed:
+    """Record and workflow of a task that is not known here: any other task of the app knows how to send."""
+    records = _bare_records(message, env, exception_of(final), final.state)
+    sender = next(iter(tasks.values()), None)
+    if sender is None or not is_linked(fields):
+        return Performed(final.state, ACK, 0.0, records)
+    run = Run(sender, context_of(fields, TaskPolicy(fields.task), env.place), collects=True)
+    try:
+        workflow = read_workflow(env, tasks, run, fields)
+    except (DecodeError, NotImplementedError):
+        workflow = hopeless_workflow(env, tasks, run, fields)
+    workflow.end(_outcome_of(final))
+    return Performed(final.state, ACK, 0.0, (*records, *workflow.records), workflow.messages)
+
+
+def _refuse(ending: Ending, error: Exception) -> Performed:
+    """Something follows this task that is not understood: to run it and drop that would lose work without a word."""
+    refused = CeleriacError(f"not run: {error}")
+    outcome = raised_outcome(refused)
+    ending.store_error(outcome, states.FAILURE)
+    if ending.workflow is not None:
+        ending.workflow.end(outcome)
+    task_log.message_refused(ending.fields, refused)
+    return Performed(states.FAILURE, Bury(reason_of(refused)), 0.0, ending.records(), ending.messages())
 
 
 def _unreadable(

@@ -553,13 +553,20 @@ def test_a_message_of_protocol_1_is_run_too():
     assert decode_record(performed.records[0]).result == 3
 
 
-@pytest.mark.parametrize("link", ["callbacks", "errbacks", "chain"])
-def test_a_message_of_a_workflow_is_not_run_and_a_dead_letter(link):
-    signature = {"task": "next", "args": [], "kwargs": {}, "options": {}, "subtask_type": None, "immutable": False}
-    task, performed, meta = run(lambda: 1, **{link: [signature]})
+@pytest.mark.parametrize(
+    ("links", "words"),
+    [
+        ({"chord": {"task": "body"}}, "chord"),
+        ({"callbacks": [{"task": "celery.chord", "subtask_type": "chord"}]}, "chords come in a later release"),
+        ({"errbacks": [{"args": []}]}, "no name of a task"),
+        ({"chain": [{"task": "x", "subtask_type": "braid"}]}, "unknown type 'braid'"),
+    ],
+)
+def test_a_task_is_not_run_when_what_follows_it_is_not_understood(links, words):
+    task, performed, meta = run(lambda: 1, **links)
     assert (performed.state, meta.status, task.hooks) == ("FAILURE", "FAILURE", [])
     assert isinstance(performed.verdict, Bury)
-    assert link in performed.verdict.reason
+    assert words in performed.verdict.reason
 
 
 def test_the_empty_rest_of_a_chain_is_no_workflow():
