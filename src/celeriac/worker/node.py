@@ -16,6 +16,7 @@ from typing import Any
 
 from celeriac.core.engine import effects as fx
 from celeriac.core.engine import events as ev
+from celeriac.core.engine.state import Pool
 from celeriac.core.engine.step import new_state, start, step
 from celeriac.model.message import Delivery, Receipt, Record, Settlement
 from celeriac.model.policy import TaskPolicy
@@ -38,6 +39,8 @@ _GATHER_S = 0.004
 """While every child has much to do, outcomes are gathered for so long, to be committed together."""
 _GATHER_DEPTH = 24
 """That much: jobs in flight of the child that has the fewest."""
+_GATHER_EVENTS = 16
+"""Many jobs of a child of many slots may all be waiting for something: it is busy if a turn brings so much news."""
 _STEPS_MAX = 64
 """Bound on the steps of one turn; the rest waits for the next turn, so that children are heard."""
 _WAIT_MAX_S = 5.0
@@ -134,16 +137,19 @@ class Node:
     def _work(self) -> None:
         """Turn after turn, until the engine says that it is over."""
         state, link, clock = self._state, self._link, self._clock
+        pools = tuple(state.pools.values())
         events: list[ev.Event] = []
+        gathered = 0
         while True:
-            in_flight = [len(child.flights) for child in state.children.values() if child.up]
-            if in_flight and min(in_flight) >= _GATHER_DEPTH:
+            if _is_worth_gathering(pools, gathered):
                 time.sleep(_GATHER_S)
             now = clock.monotonic()
             ends_at = now if events else min(link.due_at, now + _WAIT_MAX_S, state.wake_at or inf)
             ready = self._selector.select(max(0.0, ends_at - now))
             self._moved_at = now = clock.monotonic()
+            before = len(events)
             self._gather(ready, events)
+            gathered = len(events) - before
             if state.wake_at is not None and state.wake_at <= now:
                 for child, seq, at in self._pool.begun():
                     events.append(ev.Started(child, seq, at))
@@ -345,6 +351,18 @@ class Node:
             self._backend.write(records)
         except AWAY as exc:
             trouble("started_not_written", f"could not write that tasks have started: {exc}")
+
+
+def _is_worth_gathering(pools: Sequence[Pool], gathered: int) -> bool:
+    """True if some pool has work, and no child of such a pool is short of it."""
+    is_busy = False
+    for pool in pools:
+        in_flight = [len(child.flights) for child in pool.hosts if child.up]
+        if any(in_flight):
+            if min(in_flight) < _GATHER_DEPTH or (pool.shared and gathered < _GATHER_EVENTS):
+                return False
+            is_busy = True
+    return is_busy
 
 
 def trouble(action: str, text: str, **fields: Any) -> None:

@@ -36,8 +36,9 @@ _MARKS_UNIT_BYTES = 65536
 """Room for the marks of 1024 slots; a multiple of every page size."""
 _PLACES_PER_CHILD = 4
 """Children that end slowly stand beside their replacements, which may end slowly too."""
-_PLACES_PER_LARGE_CHILD = 8
-"""One of many slots may wait six seconds for its neighbours, and be replaced each second meanwhile."""
+_PLACES_PER_LARGE_CHILD = 12
+"""One of many slots may wait six seconds for its neighbours, and be replaced each second meanwhile; four more may run
+jobs alone that have killed such children before."""
 _GC_THRESHOLD = 20_000
 """Messages in flight are many and make no cycles: looking for some after each 700 would only cost."""
 

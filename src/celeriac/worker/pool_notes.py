@@ -38,7 +38,8 @@ def _tell_of_threads(policy: EnginePolicy, tasks: Sequence[TaskPolicy], default:
     limited = [
         task.name
         for task in tasks
-        if task.soft_time_limit_s is not None and (task.pool == "threads" or (task.pool is None and default != "prefork"))
+        if task.soft_time_limit_s is not None
+        and (task.pool == "threads" or (task.pool is None and default != "prefork"))
     ]
     is_limited = bool(limited) or policy.soft_time_limit_s is not None
     log.log(
