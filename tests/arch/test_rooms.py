@@ -58,6 +58,9 @@ OPTIONAL = {
     ("yaml", "celeriac.wire"),
     ("pytest", "celeriac.testing"),
     ("hypothesis", "celeriac.testing"),
+    ("IPython", "celeriac.cli.shell"),
+    ("traitlets", "celeriac.cli.shell"),
+    ("bpython", "celeriac.cli.shell"),
     ("gevent", "celeriac.pools"),
     ("eventlet", "celeriac.pools"),
 }

@@ -56,7 +56,8 @@ class Desk(threading.Thread):
         self._bus = bus
         self._shut_down = shut_down
         self._wall = wall
-        self._requests: queue.Queue[tuple[Request, Sight]] = queue.Queue(_REQUESTS_MAX)
+        self._requests: queue.Queue[tuple[Request, Sight] | None] = queue.Queue(_REQUESTS_MAX)
+        """None wakes the thread up, to end."""
         self._stopping = threading.Event()
         self._is_told = self._is_shut = False
 
@@ -75,10 +76,13 @@ class Desk(threading.Thread):
         """Until stopped."""
         while not self._stopping.is_set():
             try:
-                request, sight = self._requests.get(timeout=_LOOK_S)
+                asked = self._requests.get(timeout=_LOOK_S)
             except queue.Empty:
                 self._is_told = False
                 continue
+            if asked is None:
+                continue
+            request, sight = asked
             try:
                 self._serve(request, sight)
             except Exception as exc:  # noqa: BLE001 - the next request may fare better
@@ -88,6 +92,8 @@ class Desk(threading.Thread):
     def stop(self) -> None:
         """End soon."""
         self._stopping.set()
+        with suppress(queue.Full):  # then it is awake
+            self._requests.put_nowait(None)
 
     def close(self) -> None:
         """End, and wait for it."""

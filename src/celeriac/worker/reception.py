@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from celeriac.control.words import CONTROL_TOPIC
 from celeriac.core.engine.events import Now
 from celeriac.core.engine.state import State
-from celeriac.model.ports import Backend, Bus, Clock
+from celeriac.model.ports import Backend, Bus, Clock, Subscription
 from celeriac.model.run import Runnable
 from celeriac.worker.commands import Commands
 from celeriac.worker.config import Home, WorkerConfig
 from celeriac.worker.desk import Asked, Desk
+from celeriac.worker.link import AWAY
 from celeriac.worker.sight import look
 from celeriac.worker.threads import Ear, Mailbox
 
@@ -34,11 +37,17 @@ class Reception:
         self._commands = commands
         self._desk = Desk(node, commands, bus, shut_down, clock.wall)
         self._ear: Ear | None = None
+        self._subscription: Subscription | None = None
+
+    def listen(self) -> None:
+        """Nothing that is said from now on is missed. What the broker refuses now is tried again once started."""
+        with suppress(*AWAY, OSError):
+            self._subscription = self._bus.subscribe([CONTROL_TOPIC])
 
     def start(self, mailbox: Mailbox, trouble: Callable[..., None]) -> None:
         """Hear and answer from now on."""
         self._commands.post = mailbox.post
-        self._ear = Ear(self._bus, self._node, mailbox, self._clock, trouble)
+        self._ear = Ear(self._bus, self._node, mailbox, self._clock, trouble, self._subscription)
         self._ear.start()
         self._desk.start()
 
@@ -69,11 +78,13 @@ def make_reception(
     clock: Clock,
     shut_down: Callable[[], object],
 ) -> Reception | None:
-    """The reception of a node; None where the broker carries no broadcast, and nobody can ask.
+    """The reception of a node, listening; None where the broker carries no broadcast, and nobody can ask.
 
     :param shut_down: begins the warm end of the worker
     """
     if not isinstance(broker, Bus):
         return None
     commands = Commands(config, home, tasks, broker, backend)
-    return Reception(config.hostname, broker, commands, clock, shut_down)
+    reception = Reception(config.hostname, broker, commands, clock, shut_down)
+    reception.listen()
+    return reception

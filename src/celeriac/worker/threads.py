@@ -177,12 +177,22 @@ class Ear(threading.Thread):
     """Listens to the control topic, and puts what concerns this node into its mailbox.
 
     :param node: its name
+    :param subscription: begun already, if any
     """
 
-    def __init__(self, bus: Bus, node: str, mailbox: Mailbox, clock: Clock, trouble: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        node: str,
+        mailbox: Mailbox,
+        clock: Clock,
+        trouble: Callable[..., None],
+        subscription: Subscription | None = None,
+    ) -> None:
         super().__init__(name="ear", daemon=True)
         self._bus = bus
         self._node = node
+        self._subscription = subscription
         self._mailbox = mailbox
         self._clock = clock
         self._trouble = _Once(trouble)
@@ -190,7 +200,7 @@ class Ear(threading.Thread):
 
     def run(self) -> None:
         """Until stopped."""
-        subscription = None
+        subscription, self._subscription = self._subscription, None
         while not self._stopping.is_set():
             try:
                 if subscription is None:
