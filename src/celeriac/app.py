@@ -11,9 +11,8 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime, timezone, tzinfo
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from typing import Any
 
 from celeriac.canvas.making import SignsByName
 from celeriac.controlling import Control
@@ -27,6 +26,7 @@ from celeriac.current import (
     set_default,
     unset,
 )
+from celeriac.decorating import MakesTasks
 from celeriac.loading import Discovery, make_router, zone_of
 from celeriac.model.context import Context
 from celeriac.model.errors import ImproperlyConfigured
@@ -42,22 +42,17 @@ from celeriac.settings_source import read_source, resolve
 from celeriac.stores_of import make_backend, make_broker
 from celeriac.storing import revoke_tasks, write_state
 from celeriac.task import Task as BaseTask
-from celeriac.task_class import check_task_options, task_class
 from celeriac.wire.records import Meta, decode_record
 from celeriac.worker.config import WorkerConfig
-from celeriac.worker.sender import Sender
+from celeriac.worker.sender import BatchBlock, Sender
 from celeriac.worker.watcher import Watcher
 from celeriac.worker_options import worker_config
-
-P = ParamSpec("P")
-R = TypeVar("R")
-T = TypeVar("T", bound="BaseTask[Any, Any]")
 
 _NO_MEANING = frozenset({"amqp", "events", "log", "control", "loader", "fixups", "tasks"})
 """Parts of Celery's app that are replaced by class there, and are no parts here."""
 
 
-class Celeriac(SignsByName):
+class Celeriac(MakesTasks, SignsByName):
     """One application.
 
     :param main: name that stands for ``__main__`` in the names of tasks
@@ -186,74 +181,6 @@ class Celeriac(SignsByName):
             raise RuntimeError("this app has autofinalize=False: call app.finalize() before its tasks are used")
         self.finalized = True
 
-    @property
-    def Task(self) -> type[BaseTask[Any, Any]]:  # noqa: N802 - Celery's public name
-        """The base class of the app's tasks."""
-        cls = self._task_cls
-        if cls is None:
-            return BaseTask
-        if isinstance(cls, str):
-            cls = self._task_cls = resolve(cls)
-        assert isinstance(cls, type)
-        return cls
-
-    @overload
-    def task(self, fun: Callable[P, R], /) -> BaseTask[P, R]: ...
-    @overload
-    def task(
-        self, *, bind: Literal[True], name: str | None = None, base: Any = None, **options: Any
-    ) -> Callable[[Callable[Concatenate[Any, P], R]], BaseTask[P, R]]: ...
-    @overload
-    def task(
-        self, *, bind: Literal[False] = False, name: str | None = None, base: Any = None, **options: Any
-    ) -> Callable[[Callable[P, R]], BaseTask[P, R]]: ...
-    def task(self, *args: Any, **options: Any) -> Any:
-        """Make a task of a function: ``@app.task`` or ``@app.task(option=...)``.
-
-        Options: name, bind (the function takes the task first), base, and every attribute of `Task`. Raises
-        UnknownOption for a name that must be a typo; other names become attributes.
-        """
-        if len(args) > 1 or (args and not callable(args[0])):
-            raise TypeError("@app.task takes keyword arguments only, as in @app.task(name='add')")
-        check_task_options(options)
-        if args:
-            return self._task_of(args[0], **options)
-        return lambda function: self._task_of(function, **options)
-
-    def _task_of(
-        self,
-        function: Callable[..., Any],
-        name: str | None = None,
-        base: type[BaseTask[Any, Any]] | None = None,
-        bind: bool = False,
-        **options: Any,
-    ) -> BaseTask[Any, Any]:
-        name = name or self.gen_task_name(getattr(function, "__name__", "task"), function.__module__)
-        if name in self._tasks:  # the first definition stays
-            return self._tasks[name]
-        return self._register(task_class(function, name, base or self.Task, bind, options)())
-
-    def register_task(self, task: T | type[T], **options: Any) -> T:
-        """Register a class-based task, given as class or instance; returns the instance."""
-        instance = task() if isinstance(task, type) else task
-        check_task_options(options)
-        for option, value in options.items():
-            setattr(instance, option, value)
-        if not getattr(instance, "name", None):
-            cls = type(instance)
-            instance.name = self.gen_task_name(cls.__name__, cls.__module__)
-        self._register(instance)
-        return instance
-
-    def _register(self, task: BaseTask[Any, Any]) -> BaseTask[Any, Any]:
-        task.bind(self)
-        self._tasks.register(task)
-        return task
-
-    def gen_task_name(self, name: str, module: str) -> str:
-        """The name of a task without one: module and function, with `main` in place of ``__main__``."""
-        return f"{self.main if module == '__main__' and self.main else module}.{name}"
-
     def autodiscover_tasks(
         self,
         packages: Iterable[str] | Callable[[], Iterable[str]] | None = None,
@@ -279,8 +206,19 @@ class Celeriac(SignsByName):
         """Send a task by name, without its code; options as for `Task.apply_async`. Arguments are not checked."""
         return send_by_name(self, name, args, kwargs, options)
 
-    def batch(self) -> AbstractContextManager[None]:
-        """``with app.batch():`` sends at its end all that was sent inside, as one; nothing if the block raises."""
+    async def asend_task(
+        self,
+        name: str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Result[Any]:
+        """`send_task` for coroutines: the loop goes on meanwhile."""
+        return await self.sender.sending(lambda: send_by_name(self, name, args, kwargs, options))
+
+    def batch(self) -> BatchBlock:
+        """``with app.batch():`` sends at its end all that was sent inside, as one; nothing if the block raises. On an
+        event loop, ``async with app.batch():`` does not hold it up."""
         return self.sender.batch()
 
     def router(self) -> Router:

@@ -1,31 +1,37 @@
 """`shared_task`: a task for libraries, which know no app. Every app gets it."""
 
+# A coroutine function is a function too; the narrower kind is asked for first.
+# pyright: reportOverlappingOverload=false
+
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from celeriac.current import Proxy, get_current_app, share
 from celeriac.task_class import check_task_options
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
-    from celeriac.task import Task
+    from celeriac.decorating import BindingDecorator, Decorator
+    from celeriac.task import CoroutineTask, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 @overload
+def shared_task(fun: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...  # type: ignore[overload-overlap]
+@overload
 def shared_task(fun: Callable[P, R], /) -> Task[P, R]: ...
 @overload
 def shared_task(
     *, bind: Literal[True], name: str | None = None, base: Any = None, **options: Any
-) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+) -> BindingDecorator: ...
 @overload
 def shared_task(
     *, bind: Literal[False] = False, name: str | None = None, base: Any = None, **options: Any
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+) -> Decorator: ...
 def shared_task(*args: Any, **options: Any) -> Any:
     """Make a task of a function, in every app there is and will be; options as for `Celeriac.task`.
 

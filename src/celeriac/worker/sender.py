@@ -10,58 +10,20 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, TypeVar
 
-from msgspec import Struct
-
-from celeriac.model.errors import BrokerUnavailable
 from celeriac.model.message import Message
 from celeriac.model.ports import Broker
+from celeriac.worker.retries import LAST_START, NO_RETRIES, PublishRetries, publish_retries
 
-_LAST_START = 0.9
-"""The part of the patience in which a repetition may begin: one at its very end would only double the wait."""
+if TYPE_CHECKING:
+    from celeriac.worker.door import Door
 
+T = TypeVar("T")
 
-class PublishRetries(Struct, frozen=True):
-    """How often and how long a send is repeated while the broker is unavailable."""
-
-    max_retries: int | None = 3
-    """None: until `patience_s` is over."""
-    interval_start_s: float = 0.0
-    interval_step_s: float = 0.2
-    interval_max_s: float = 1.0
-    errors: tuple[type[BaseException], ...] = (BrokerUnavailable,)
-    """Errors that are worth a repetition."""
-    patience_s: float = 4.0
-    """No repetition begins later than this after the first try began, so that the caller waits a bounded time."""
-
-    def pause_s(self, retry: int) -> float:
-        """How long to wait before repetition `retry`, counted from 0."""
-        return max(0.0, min(self.interval_start_s + retry * self.interval_step_s, self.interval_max_s))
-
-
-def publish_retries(policy: Mapping[str, Any], patience_s: float) -> PublishRetries:
-    """Read Celery's `retry_policy`. Raises TypeError and ValueError naming the key."""
-    known = {"max_retries", "interval_start", "interval_step", "interval_max", "retry_errors"}
-    for name, value in policy.items():
-        if name not in known:
-            raise ValueError(f"retry_policy: unknown key {name!r}; known are {', '.join(sorted(known))}")
-        if name != "retry_errors" and value is not None and (not isinstance(value, (int, float)) or value < 0):
-            raise TypeError(f"retry_policy: {name}={value!r} is not a number from 0")
-    return PublishRetries(
-        max_retries=policy.get("max_retries", 3),
-        interval_start_s=policy.get("interval_start") or 0.0,
-        interval_step_s=policy.get("interval_step", 0.2) or 0.0,
-        interval_max_s=policy.get("interval_max", 1.0) or 0.0,
-        errors=(BrokerUnavailable, *(policy.get("retry_errors") or ())),
-        patience_s=patience_s,
-    )
-
-
-NO_RETRIES = PublishRetries(max_retries=0)
+__all__ = ["NO_RETRIES", "Batch", "BatchBlock", "PublishRetries", "Sender", "current_batch", "publish_retries"]
 
 
 class Batch:
@@ -111,6 +73,41 @@ current_batch: Callable[[], Batch | None] = _batch.get
 """The innermost batch that the caller is in, of whatever sender."""
 
 
+class BatchBlock:
+    """The block of a batch: ``with app.batch():``, on an event loop ``async with app.batch():``."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._begun: list[tuple[Batch, Token[Batch | None]] | None] = []
+
+    def _end(self, error: object) -> Batch | None:
+        begun = self._begun.pop()
+        if begun is None:
+            return None
+        batch, token = begun
+        _batch.reset(token)
+        if error is not None:
+            batch.end()
+            return None
+        return batch
+
+    def __enter__(self) -> None:
+        self._begun.append(self._sender.begin_batch())
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        batch = self._end(error)
+        if batch is not None:
+            self._sender.send_batch(batch)
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        batch = self._end(error)
+        if batch is not None:
+            await self._sender.asend_batch(batch)
+
+
 class Sender:
     """Publishes messages of one app in this process.
 
@@ -129,6 +126,7 @@ class Sender:
         self._broker: Broker | None = None
         self.origin = f"gen{os.getpid()}@{socket.gethostname()}"
         self.generation += 1
+        self._door: Door | None = None
 
     def broker(self) -> Broker:
         """This process's broker, opened. Raises BrokerUnavailable, BrokerMisconfigured."""
@@ -167,34 +165,76 @@ class Sender:
                 return
         self._publish(list(messages), retries)
 
-    def is_unsent(self, task_id: str) -> bool:
-        """True if the caller is inside a batch that still holds this task."""
-        batch = self._own_batch()
-        return batch is not None and batch.holds(task_id)
+    async def asend(self, message: Message, retries: PublishRetries) -> None:
+        """`send` for coroutines: the loop goes on meanwhile. What is sent at the same time leaves together."""
+        if current_batch() is not None:
+            batch = self._own_batch()
+            if batch is not None and batch.add(message, retries):
+                return
+        await (self._door or self._make_door()).send((message,), retries)
 
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """What this thread (or coroutine) sends inside leaves at the end, as one publish; if the block raises, nothing
-        is sent. A batch inside a batch joins the outer one."""
-        batch = self._own_batch()
-        if batch is not None and batch.is_open:
-            yield
-            return
-        batch = Batch(self, _batch.get())
-        token = _batch.set(batch)
+    async def sending(self, call: Callable[[], T]) -> T:
+        """What `call` returns, when the broker has all that it sends: as one, and without blocking the loop.
+
+        Inside a batch, what it sends leaves with that. Raises what `call` raises, and then nothing is sent; else as
+        `send`.
+        """
+        begun = self.begin_batch()
+        if begun is None:
+            return call()
+        batch, token = begun
         try:
-            yield
+            made = call()
         except BaseException:
             batch.end()
             raise
         finally:
             _batch.reset(token)
+        await self.asend_batch(batch)
+        return made
+
+    def _make_door(self) -> Door:
+        from celeriac.worker.door import Door  # brings asyncio
+
+        with self._lock:
+            if self._door is None:
+                self._door = Door(self.broker)
+            return self._door
+
+    def is_unsent(self, task_id: str) -> bool:
+        """True if the caller is inside a batch that still holds this task."""
+        batch = self._own_batch()
+        return batch is not None and batch.holds(task_id)
+
+    def batch(self) -> BatchBlock:
+        """A block; what this thread (or coroutine) sends inside leaves at the end, as one publish; if it raises,
+        nothing is sent. A batch inside a batch joins the outer one."""
+        return BatchBlock(self)
+
+    def begin_batch(self) -> tuple[Batch, Token[Batch | None]] | None:
+        """Keep what the caller sends from now on, until `end_batch`; None if a batch does so already."""
+        batch = self._own_batch()
+        if batch is not None and batch.is_open:
+            return None
+        batch = Batch(self, _batch.get())
+        return batch, _batch.set(batch)
+
+    def send_batch(self, batch: Batch) -> None:
+        """Publish what it kept."""
         messages = batch.end()
         if messages:
             self._publish(messages, batch.retries)
 
+    async def asend_batch(self, batch: Batch) -> None:
+        """`send_batch` for coroutines."""
+        messages = batch.end()
+        if messages:
+            await (self._door or self._make_door()).send(messages, batch.retries)
+
     def close(self) -> None:
-        """Close the broker; the next send opens one anew."""
+        """Close the broker, when what coroutines have handed over is sent; the next send opens one anew."""
+        if self._door is not None:
+            self._door.close()
         with self._lock:
             broker, self._broker = self._broker, None
             self.generation += 1
@@ -220,7 +260,7 @@ class Sender:
         retry = 0
         while retries.max_retries is None or retry < retries.max_retries:
             pause_s = retries.pause_s(retry)
-            if time.monotonic() + pause_s - began_at > retries.patience_s * _LAST_START:
+            if time.monotonic() + pause_s - began_at > retries.patience_s * LAST_START:
                 break
             time.sleep(pause_s)
             retry += 1

@@ -1,0 +1,52 @@
+"""Blocking calls made on an event loop: noticed in development, and how to make them beside the loop."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import TypeVar
+
+from celeriac.model.errors import BlockingCallWarning
+from celeriac.worker.sender import current_batch
+
+T = TypeVar("T")
+
+warns = bool(sys.flags.dev_mode or os.environ.get("PYTHONASYNCIODEBUG"))
+"""True in development: with ``python -X dev``, ``PYTHONDEVMODE`` or ``PYTHONASYNCIODEBUG`` set. False once it has
+warned: one warning per process says it all, and calls stay as fast as they are."""
+
+
+def warn(blocking: str, instead: str) -> None:
+    """Warn, once, if the caller's thread runs an event loop now, which a call that blocks holds up."""
+    global warns
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or current_batch() is not None:  # what lies in a batch was not sent, so nothing blocked
+        return
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    warns = False
+    warnings.warn(
+        f"{blocking} on an event loop hold it up while the broker works; there, use await {instead}. "
+        "This is said once, in development only",
+        BlockingCallWarning,
+        stacklevel=_frames_of_ours() + 1,
+    )
+
+
+def _frames_of_ours() -> int:
+    """How many frames lie between `warn` and who called the package, `warn` included."""
+    frame, count = sys._getframe(1), 0  # noqa: SLF001 - as `warnings` itself does it
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("celeriac."):
+        frame, count = frame.f_back, count + 1
+    return count
+
+
+async def run_beside(call: Callable[[], T]) -> T:
+    """What `call` returns, made on another thread: the loop goes on meanwhile."""
+    import asyncio  # loaded already: this runs on a loop
+
+    return await asyncio.to_thread(call)
