@@ -11,7 +11,6 @@ from math import inf
 
 from celeriac.core.engine.effects import SettleItem
 from celeriac.core.engine.events import Now
-from celeriac.core.engine.prefetch import appetite
 from celeriac.core.engine.settling import hand_back, settle_bare
 from celeriac.core.engine.state import START_WAIT_S, Flight, Out, Pool, State
 from celeriac.model.message import Release
@@ -33,45 +32,28 @@ def refill(state: State, now: Now) -> float:
     return state.aside
 
 
-def appetite_of_all(state: State, now: Now) -> tuple[int, int, bool]:
-    """How many messages the node should hold beyond those it has, how many of them would find an idle slot, and whether
-    it is time to ask.
-
-    At worst all that come are for the pool with the least room.
-    """
-    total = idle = surplus = 0
-    least = state.policy.batch_max
-    hungry = False
-    for pool in state.pools.values():
-        room, idle_here, hungry_here = _prospects(state, pool)
-        surplus += max(0, -room) + len(pool.suspects)
-        total += max(0, room)
-        least = min(least, max(0, room))
-        idle += max(0, idle_here)
-        hungry = hungry or (hungry_here and room > 0)
+def bound(state: State, now: Now, total: int, least: int, surplus: int, *, hungry: bool) -> int:
+    """How many messages to ask for when all pools together have room for `total`, the fullest one for `least`, and
+    `surplus` are held for which there is no room."""
     state.refill_at = inf
-    if not total or not any(child.up for child in state.children.values()):
-        return 0, 0, False
+    if not any(child.up for child in state.children.values()):
+        return 0
+    surplus += sum(len(pool.suspects) for pool in state.pools.values())
     budget = int(refill(state, now)) - surplus
-    room = min(total, least + max(0, budget))
     if least == 0:
         most = state.policy.aside_max / 2
         probe = min(total, max(1, int(most / _PROBES_PER_FILL)))
         if budget < probe:
             if hungry and surplus + probe <= most:
                 state.refill_at = now.monotonic + (surplus + probe - state.aside) / most
-            return 0, 0, False
-    return room, min(idle, room), hungry
+            return 0
+    return min(total, least + max(0, budget))
 
 
-def _prospects(state: State, pool: Pool) -> tuple[int, int, bool]:
-    """Like `appetite`, also for a pool whose first children are yet to be started, or on their way."""
-    if any(child.up for child in pool.hosts):
-        return appetite(state, pool)
-    policy = pool.policy
-    fresh = pool.dormant or any(not child.failures and not child.leaving for child in pool.hosts)
-    room = policy.children * policy.slots if fresh else 0
-    return room - len(pool.backlog), 0, pool.dormant
+def room_to_come(pool: Pool) -> int:
+    """How much room a pool will have that is started on demand, as long as none of its children is up."""
+    coming = pool.started_at > -inf and any(not child.failures and not child.leaving for child in pool.hosts)
+    return pool.target * pool.policy.slots if pool.dormant or coming else 0
 
 
 def after_s(state: State, pool: Pool, now: Now) -> float:
@@ -92,7 +74,7 @@ def release_overdue(state: State, pool: Pool, out: Out, now: Now) -> None:
     # With no child, and none to come, nobody will ever take it.
     served = pool.hosts or pool.dormant or any(start.pool is pool for start in state.spawns)
     t = now.monotonic if served else inf
-    if pool.started_at is not None and not any(child.up for child in pool.hosts):
+    if pool.started_at > -inf and not any(child.up for child in pool.hosts):
         for flight in pool.backlog:
             flight.release_at = max(flight.release_at, pool.started_at + START_WAIT_S)
     for line in (pool.backlog, pool.suspects):

@@ -7,7 +7,7 @@ from math import inf
 
 from celeriac.core.engine.dispatch import recall, waiting
 from celeriac.core.engine.events import Now
-from celeriac.core.engine.state import EPSILON_S, Child, Out, Pool, State
+from celeriac.core.engine.state import EPSILON_S, Child, Out, State
 
 _SLOWER = 0.5
 _FASTER = 0.25
@@ -82,28 +82,3 @@ def take_back_waiting(state: State, child: Child, t: float, out: Out) -> None:
             if not flight.concluding and not flight.acked:
                 flight.release_at = release_at
     recall(child, flights, out)
-
-
-def appetite(state: State, pool: Pool) -> tuple[int, int, bool]:
-    """How many more jobs fit into this pool, how many of them into idle slots (both negative if more are held than fit),
-    and whether it is time to ask: when a slot is idle, or a child has less than half of what it should."""
-    room = idle = -len(pool.backlog)
-    hungry = False
-    for child in pool.hosts:
-        if not child.up or child.leaving:
-            continue
-        held = len(child.flights)
-        free = child.slots - held
-        depth = child.slots if child.blocked else max(child.depth, child.slots)
-        if free > 0:
-            idle += free
-            hungry = True
-        if depth > held:
-            room += depth - held
-            if held * 2 < depth:
-                hungry = True
-    if pool.once_share and not state.pinned:
-        # Those that promise at most once need an idle slot each: no more than will find one, or wait for the next.
-        most = int(idle / pool.once_share) if idle > 0 else int(1.0 / pool.once_share) - 1
-        room = min(room, max(idle, most))
-    return room, idle, hungry

@@ -109,6 +109,7 @@ def on_resize(state: State, event: Resize, now: Now, out: Out) -> None:
 
 def awaken(state: State, pool: Pool, now: Now, out: Out) -> None:
     """Start a pool that waited for its first task."""
+    pool.dormant = False
     pool.started_at = now.monotonic
     for _ in range(pool.target):
         spawn(state, out, pool)

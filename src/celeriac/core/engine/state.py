@@ -196,6 +196,7 @@ class Pool:
     __slots__ = (
         "alone",
         "backlog",
+        "dormant",
         "hosts",
         "name",
         "noted_at",
@@ -214,8 +215,10 @@ class Pool:
         self.shared = not policy.kills and policy.name != "solo"
         """Several jobs may be in one process: that of a solo pool is the node's own, and runs one at a time."""
         self.target = policy.children
-        self.started_at: float | None = inf if on_demand else None
-        """When its first child was asked for, if it is started on demand; inf: not yet."""
+        self.dormant = on_demand
+        """True until the first task wants this pool."""
+        self.started_at = -inf
+        """When it awoke."""
         self.hosts: list[Child] = []
         """The children that take what comes."""
         self.spares: list[Child] = []
@@ -230,11 +233,6 @@ class Pool:
         """Which part of the latest arrivals promises at most once, smoothed."""
         self.noted_at = -inf
         """When it was last noted that more jobs wait than others can stand in for."""
-
-    @property
-    def dormant(self) -> bool:
-        """True until the first task wants this pool."""
-        return self.started_at == inf
 
 
 class Start(NamedTuple):

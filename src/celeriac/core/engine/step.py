@@ -48,7 +48,7 @@ from celeriac.core.engine.running import (
 )
 from celeriac.core.engine.settling import BACK
 from celeriac.core.engine.staffing import awaken, fill_alone, on_resize
-from celeriac.core.engine.state import CONFIRM_WAIT_S, EPSILON_S, Out, Pool, State
+from celeriac.core.engine.state import CONFIRM_WAIT_S, EPSILON_S, Out, State
 from celeriac.core.engine.waits import on_resumes, on_waits
 from celeriac.model.policy import EnginePolicy, TaskPolicy
 
@@ -114,7 +114,14 @@ def step(state: State, events: Sequence[Event], now: Now) -> list[Effect]:
             look(state, now, out)
         for pool in state.pools.values():
             if pool.backlog or pool.suspects:
-                _place(state, pool, now, out)
+                if pool.dormant and not state.stopping:
+                    awaken(state, pool, now, out)
+                if pool.backlog:
+                    fill(state, pool, now, out)
+                if pool.suspects:
+                    fill_alone(state, pool, now, out)
+                if pool.backlog or pool.suspects:
+                    release_overdue(state, pool, out, now)
         hunger(state, now, out)
         if state.stopping:
             drain(state, now, out)
@@ -128,18 +135,6 @@ def step(state: State, events: Sequence[Event], now: Now) -> list[Effect]:
     if out.exit is not None:
         effects.append(out.exit)
     return effects
-
-
-def _place(state: State, pool: Pool, now: Now, out: Out) -> None:
-    """Give what waits to the children of its pool, and hand back what has waited long enough."""
-    if pool.dormant and not state.stopping:
-        awaken(state, pool, now, out)
-    if pool.backlog:
-        fill(state, pool, now, out)
-    if pool.suspects:
-        fill_alone(state, pool, now, out)
-    if pool.backlog or pool.suspects:
-        release_overdue(state, pool, out, now)
 
 
 def wake_at(state: State, now: Now) -> float | None:
