@@ -164,11 +164,19 @@ class Workflow(Struct, eq=False):
         try:
             value = task(*given, *errback.args, **errback.kwargs)
             if type(value) is CoroutineType:
-                CoroutineRunner()(value)
+                _run(value)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # noqa: BLE001 - user code; the task has failed already
             task_log.errback_failed(self.fields, errback.task, exc)
+
+
+def _run(coroutine: CoroutineType[Any, Any, Any]) -> None:
+    runner = CoroutineRunner()
+    try:
+        runner(coroutine)
+    finally:
+        runner.close()
 
 
 def read_workflow(env: Around, tasks: Mapping[str, Runnable], run: Run, fields: RequestFields) -> Workflow:

@@ -1,0 +1,50 @@
+"""The front's app, worker and view of queues, and a few tasks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from unit.front.conftest import app, drain, peek, plain_environment
+
+__all__ = ["app", "drain", "peek", "plain_environment"]
+
+
+@pytest.fixture
+def tasks(app):
+    """Tasks that note what they were called with, in order."""
+    seen: list[tuple[object, ...]] = []
+
+    @app.task(name="t.add")
+    def add(x, y):
+        seen.append(("add", x, y))
+        return x + y
+
+    @app.task(name="t.mul")
+    def mul(x, y):
+        seen.append(("mul", x, y))
+        return x * y
+
+    @app.task(name="t.fail")
+    def fail(*args):
+        seen.append(("fail", *args))
+        raise ValueError("no", *args)
+
+    @app.task(name="t.keep", ignore_result=True)
+    def keep(*args, **kwargs):
+        seen.append(("keep", *args, *sorted(kwargs.items())))
+        return args[0] if args else None
+
+    @app.task(name="t.on_error")
+    def on_error(failed_id):
+        seen.append(("on_error", failed_id))
+        return f"saw {failed_id}"
+
+    @app.task(name="t.on_error3")
+    def on_error3(request, exc, traceback):
+        seen.append(("on_error3", request.id, repr(exc), traceback.splitlines()[-1]))
+
+    return SimpleNamespace(
+        seen=seen, add=add, mul=mul, fail=fail, keep=keep, on_error=on_error, on_error3=on_error3, app=app
+    )
