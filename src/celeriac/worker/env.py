@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 from celeriac.model.clock import SystemClock
 from celeriac.model.context import Place, Run
+from celeriac.model.errors import SoftTimeLimitExceeded
 from celeriac.model.message import Record
 from celeriac.model.ports import Clock
 from celeriac.model.run import ResultPolicy, Runnable
@@ -88,6 +89,20 @@ class Seat:
         """True if the user's code runs: only then may something break in."""
         run = self.run
         return run is not None and run.in_body
+
+    def open_to(self, error: BaseException) -> bool:
+        """True if the body runs, into which another thread wants to break; it may, and will. One that is broken off for
+        good can then only succeed or fail by that."""
+        run = self.run
+        if run is None or not run.in_body:
+            return False
+        if not isinstance(error, SoftTimeLimitExceeded):
+            run.ended_by = error
+        return True
+
+    def poke(self) -> None:
+        """Wake the coroutine that waits on this seat's own loop, for what the guard holds back. From another thread."""
+        self.run_coroutine.poke()
 
     def close(self) -> None:
         """Close the loop of its coroutines. On its own thread; idempotent."""

@@ -20,7 +20,9 @@ A dead letter is final for those who wait: they see FAILURE. Reviving it makes t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
 
 from celeriac.core.engine.effects import Final
 from celeriac.core.execute import call_hooks, execute, execute_async, raised_outcome
@@ -31,7 +33,9 @@ from celeriac.model.errors import CeleriacError, DecodeError
 from celeriac.model.message import Bury, Head, Message, Record
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.run import ExceptionInfo, Outcome, Performed, Runnable
+from celeriac.model.shield import Guard
 from celeriac.pools.steered import plain
+from celeriac.wire.frames import JobFrame
 from celeriac.wire.protocol2 import decode_head, decode_request
 from celeriac.wire.records import RecordHead, encode_failure
 from celeriac.worker import task_log
@@ -97,6 +101,34 @@ async def perform_async(
     finally:
         seat.run = None
     return ending.performed(outcome)
+
+
+class JobSeat(Seat):
+    """A seat that runs jobs as they come from a node, of these tasks."""
+
+    __slots__ = ("_tasks",)
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Runnable],
+        env: Env,
+        guard: Guard | None = None,
+        waiting: Callable[[], AbstractContextManager[None]] | None = None,
+    ) -> None:
+        super().__init__(env, guard, waiting)
+        self._tasks = tasks
+
+    def perform(self, job: JobFrame) -> Performed:
+        """Run one job. Raises only what must end the process."""
+        conclude = None if job.conclude is None else Final(*job.conclude)
+        try:
+            return perform(self._tasks, job.message, self, redelivered=job.redelivered, conclude=conclude)
+        finally:
+            self.early = None
+
+    def perform_async(self, job: JobFrame) -> Coroutine[Any, Any, Performed]:
+        """Run one job of a coroutine task, in an `asyncio.Task` of its own."""
+        return perform_async(self._tasks, job.message, self, redelivered=job.redelivered)
 
 
 def _begin(

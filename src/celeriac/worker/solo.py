@@ -27,16 +27,16 @@ from celeriac.model.clock import SystemClock
 from celeriac.model.errors import ImproperlyConfigured, SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
 from celeriac.model.facts import PoolFacts
 from celeriac.model.run import Runnable
-from celeriac.pools.host import SOFT_SIGNAL, Allowance, Host, MarkOf, Performer, Sockets
+from celeriac.pools.host import SOFT_SIGNAL, Allowance, Host, MarkOf, Sockets
 from celeriac.pools.hosted import HostedPool
 from celeriac.pools.marks import Marks
 from celeriac.pools.spawner import Exited, News, Signalled, Spawned
-from celeriac.worker.child import make_env, make_performer, map_marks
+from celeriac.worker.child import make_env, map_marks
 from celeriac.worker.config import RESTARTED, Home, WorkerConfig
-from celeriac.worker.env import Seat
 from celeriac.worker.log_setup import greet
 from celeriac.worker.node import Node, marks_descriptor, revive_known
 from celeriac.worker.patience import open_stores, patiently
+from celeriac.worker.perform import JobSeat
 from celeriac.worker.process import STOP_SIGNALS, ignore_stops, raise_descriptor_limit
 from celeriac.worker.reception import make_reception
 from celeriac.worker.threads import EXIT_GIVEN_UP, Mailbox
@@ -220,14 +220,14 @@ def run_solo(home: Home, config: WorkerConfig, tasks: Mapping[str, Runnable]) ->
         signal.signal(signum, lambda number, _frame: spawner.signalled(signal.Signals(number).name))
     thread.start()
     greet(config)
-    seat = Seat(make_env(config, tasks), waiting=_no_waiting)
+    seat = JobSeat(tasks, make_env(config, tasks), waiting=_no_waiting)
     try:
         while thread.is_alive():
             pair = spawner.take_pair()
             if pair is None:
                 thread.join(_WAIT_S / 10)
             else:
-                _host(pair, marks, config, make_performer(tasks, seat), seat, spawner)
+                _host(pair, marks, config, seat, spawner)
     finally:
         ignore_stops()
         close()
@@ -258,12 +258,11 @@ def _host(
     pair: tuple[socket.socket, socket.socket],
     marks: Marks,
     config: WorkerConfig,
-    performer: Performer,
-    seat: Seat,
+    seat: JobSeat,
     spawner: SoloSpawner,
 ) -> None:
     allowance = Allowance(config.tasks_per_child_max, config.memory_per_child_max_kib)
-    host = Host(Sockets(*pair), MarkOf(marks, 0), performer, seat.break_in, allowance)
+    host = Host(Sockets(*pair), MarkOf(marks, 0), seat.perform, seat.break_in, allowance)
     seat.env.on_started = host.keep
 
     def on_signal(_signum: int, _frame: FrameType | None) -> None:
