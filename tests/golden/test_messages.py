@@ -32,10 +32,16 @@ REFUSED = frozenset(vector.names("serializer")) & {
 
 TASKS = [
     name
-    for name in vector.names("task", "serializer", "compression", "link", "stamped", "foreign", "result")
+    for name in vector.names(
+        "task", "serializer", "compression", "link", "stamped", "foreign", "result", "chain", "group", "immutable"
+    )
     if name not in REFUSED
 ]
-WRITTEN = [name for name in vector.names("task", "compression", "link", "stamped") if name not in REFUSED]
+WRITTEN = [
+    name
+    for name in vector.names("task", "compression", "link", "stamped", "chain", "group", "immutable")
+    if name not in REFUSED
+]
 VERSIONS = vector.names("version")
 
 
