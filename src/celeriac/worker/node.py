@@ -20,7 +20,7 @@ from celeriac.core.engine.state import Pool
 from celeriac.core.engine.step import new_state, start, step
 from celeriac.model.message import Delivery, Receipt, Record, Settlement
 from celeriac.model.policy import TaskPolicy
-from celeriac.model.ports import Backend, BrokerAdmin, Clock, Nodes
+from celeriac.model.ports import Backend, BrokerAdmin, Clock, Nodes, Pollable
 from celeriac.pools.hosted import HostedPool
 from celeriac.pools.spawner import Exited, Signalled, Spawned
 from celeriac.wire.frames import Back, Done, FromChild, Hello, JobFrame, Keep, Resumes, Waits
@@ -31,6 +31,7 @@ from celeriac.worker.desk import Asked
 from celeriac.worker.finals import final_record
 from celeriac.worker.link import AWAY, Arrived, Committer, Link
 from celeriac.worker.reception import Reception
+from celeriac.worker.taker import TakingLink
 from celeriac.worker.threads import Keeper, Mailbox
 
 log = logging.getLogger("celeriac.worker")
@@ -84,7 +85,8 @@ class Node:
         self._moved_at = clock.monotonic()
         self._log_received = log.isEnabledFor(logging.INFO)
         self._mailbox = Mailbox()
-        self._link = Link(broker, Committer(broker, backend, trouble), config.queues, selector, clock, trouble)
+        link = Link if isinstance(broker, Pollable) else TakingLink
+        self._link = link(broker, Committer(broker, backend, trouble), config.queues, selector, clock, trouble)
         self._keeper = Keeper(
             broker, config.lease_s, lambda: list(self._held), lambda: self._moved_at, self._mailbox, clock, trouble
         )
