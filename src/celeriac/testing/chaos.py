@@ -128,7 +128,7 @@ class _Proof:
             url=f"sqlite:///{path}",
             queue=mark,
             folder=folder,
-            options=("-P", _pool_words(plan.pool), "-c", str(plan.concurrency)),
+            options=_worker_options(plan),
             command=plan.command,
         )
         self._book = SqliteBook(path, self._mark, len(self._ids[0]) if self._ids else 0)
@@ -232,8 +232,11 @@ class _Proof:
         return found + list(held.values())
 
 
-def _pool_words(pool: str) -> str:
-    return "prefork,threads,asyncio" if pool == "mixed" else pool
+def _worker_options(plan: Plan) -> tuple[str, ...]:
+    """As many tasks at once in each pool."""
+    pools = "prefork,asyncio" if plan.pool == "mixed" else plan.pool
+    slots = ("--async-slots", str(plan.concurrency)) if "asyncio" in pools else ()
+    return ("-P", pools, "-c", str(plan.concurrency), *slots)
 
 
 def _let_pass(seconds: float) -> None:

@@ -122,19 +122,18 @@ class Cast:
         return self._unasked
 
     def kill_one(self, chance: random.Random) -> Kill | None:
-        """Kill a process of a random kind of a random worker, its main process if it has no node (yet); None if it
-        has none of that kind just now."""
-        worker = chance.choice(self._workers)
-        kind = chance.choice(KINDS)
-        if worker.poll() is not None:
+        """Kill a process of a random kind of a random worker that is up; None if there is none just now. One that is
+        still starting has nothing to lose: it would only keep the proof from going on."""
+        up = [worker.pid for worker in self._workers if worker.poll() is None and _member(worker.pid, "node", chance)]
+        if not up:
             return None
-        if kind != "main" and not _member(worker.pid, "node", chance):
-            kind = "main"
-        pid = worker.pid if kind == "main" else _member(worker.pid, kind, chance)
+        main = chance.choice(up)
+        kind = chance.choice(KINDS)
+        pid = main if kind == "main" else _member(main, kind, chance)
         if not pid:
             return None
         # Before the kill: so a recovery is never shorter than it was.
-        kill = Kill(time.monotonic(), kind, pid, worker.pid)
+        kill = Kill(time.monotonic(), kind, pid, main)
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
             self.kills.append(kill)
