@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from celeriac.app import Celeriac, Celery
+from celeriac.canvas import Signature, chain, chord, chunks, group, maybe_signature, signature, subtask, xmap, xstarmap
 from celeriac.current import current_app, current_task
-from celeriac.result import AsyncResult, EagerResult
+from celeriac.result import AsyncResult, EagerResult, GroupResult, ResultSet
 from celeriac.shared import shared_task
 from celeriac.task import Task
 
@@ -15,9 +16,21 @@ __all__ = [
     "Celeriac",
     "Celery",
     "EagerResult",
+    "GroupResult",
+    "ResultSet",
+    "Signature",
     "Task",
     "__version__",
+    "chain",
+    "chord",
+    "chunks",
     "current_app",
     "current_task",
+    "group",
+    "maybe_signature",
     "shared_task",
+    "signature",
+    "subtask",
+    "xmap",
+    "xstarmap",
 ]
