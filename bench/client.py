@@ -5,6 +5,7 @@ Prints one JSON object. Runs under the environment of either system, so it impor
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import json
@@ -14,6 +15,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 WARM_UP = 10
+SENDERS = 200
+"""Coroutines that send at the same time."""
+GROUP = 1_000
+"""Members of one group."""
 BATCH = 10_000
 """Messages per `app.batch()`: what a bulk job sends at a time."""
 
@@ -41,6 +46,48 @@ def batch(tasks: Any, n: int) -> dict[str, float]:
 def fill_ignored(tasks: Any, n: int) -> dict[str, float]:
     """Prefill the queue with tasks whose results are ignored."""
     return _fill(tasks.app, tasks.ignored, n, {})
+
+
+def fill_coroutine(tasks: Any, n: int) -> dict[str, float]:
+    """Prefill with coroutines whose results are ignored."""
+    return _fill(tasks.app, tasks.coroutine, n, {})
+
+
+def naps(tasks: Any, n: int) -> dict[str, float]:
+    """Send waits of a second; when that began, on the system's monotonic clock."""
+    began = time.monotonic()
+    with _batch(tasks.app):
+        for _ in range(n):
+            tasks.nap.delay(1.0)
+    return {"began": began}
+
+
+def asend(tasks: Any, n: int) -> dict[str, float]:
+    """`await adelay()` from many coroutines at once."""
+
+    async def some(count: int) -> None:
+        for _ in range(count):
+            await tasks.stored.adelay()
+
+    async def crowd() -> dict[str, float]:
+        await some(WARM_UP)
+        began, cpu = time.perf_counter(), time.process_time()
+        await asyncio.gather(*(some(n // SENDERS) for _ in range(SENDERS)))
+        count = n // SENDERS * SENDERS
+        return {"tasks": count, "seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
+
+    return asyncio.run(crowd())
+
+
+def groups(tasks: Any, n: int) -> dict[str, float]:
+    """Groups of a thousand, built and sent."""
+    group = importlib.import_module(type(tasks.app).__module__.partition(".")[0]).group
+    group(tasks.stored.s() for _ in range(WARM_UP)).apply_async()
+    began, cpu = time.perf_counter(), time.process_time()
+    for _ in range(n // GROUP):
+        group(tasks.stored.s() for _ in range(GROUP)).apply_async()
+    count = n // GROUP * GROUP
+    return {"tasks": count, "seconds": time.perf_counter() - began, "cpu_s": time.process_time() - cpu}
 
 
 def fill_eta(tasks: Any, n: int) -> dict[str, float]:
@@ -82,6 +129,10 @@ COMMANDS = {
     "fill_ignored": fill_ignored,
     "fill_stored": batch,
     "fill_eta": fill_eta,
+    "fill_coroutine": fill_coroutine,
+    "naps": naps,
+    "asend": asend,
+    "groups": groups,
     "roundtrip": roundtrip,
 }
 

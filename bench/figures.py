@@ -13,6 +13,7 @@ from bench.systems import ROOT, System
 
 Values = dict[str, float]
 START_S = 30.0
+_THREADS = 10
 SETTLE_S = 1.0
 """How long an idle worker is left alone before its memory is read."""
 
@@ -28,14 +29,14 @@ class Sizes:
         return self.ours if system.name == "celeriac" else self.celery
 
 
-def drain(system: System, sizes: Sizes, kind: str) -> Values:
+def drain(system: System, sizes: Sizes, kind: str, *options: str) -> Values:
     """A worker on a prefilled queue: rate between the first and the last body, CPU per task of each process."""
     n = sizes.of(system)
     system.reset()
     system.client(f"fill_{kind}", n)
     stamp = Stamp(system.stamp_path)
     stamp.reset()
-    with system.worker() as process:
+    with system.worker(*options) as process:
         # The CPU of the middle: past starting up, before running dry.
         system.wait_for(stamp, n // 10, process, START_S)
         began, pids = stamp.count(), tree(process.pid)
@@ -63,6 +64,45 @@ def drain_ignored(system: System, sizes: Sizes) -> Values:
 def drain_stored(system: System, sizes: Sizes) -> Values:
     """Results stored."""
     return drain(system, sizes, "stored")
+
+
+def drain_threads(system: System, sizes: Sizes) -> Values:
+    """No results, on threads."""
+    return drain(system, sizes, "ignored", "-P", "threads", "-c", str(_THREADS))
+
+
+def drain_coroutines(system: System, sizes: Sizes) -> Values:
+    """Coroutines, no results, on one loop."""
+    return drain(system, sizes, "coroutine", "-P", "asyncio")
+
+
+def awaits(system: System, sizes: Sizes) -> Values:
+    """Waits of one second, as many at once as there are: from the first send to the end of the last."""
+    n = sizes.of(system)
+    system.reset()
+    system.client("fill_coroutine", 1)
+    stamp = Stamp(system.stamp_path)
+    stamp.reset()
+    with system.worker("-P", "asyncio", "--async-slots", str(n)) as process:
+        system.wait_for(stamp, 1, process, START_S)
+        (child,) = [stamp.read()[3]]
+        pids = tree(process.pid)
+        before = sum(cpu_s(pid) for pid in pids)
+        began = system.client("naps", n)["began"]
+        system.wait_for(stamp, 1 + n, process, START_S + n / 100)
+        ended = stamp.read()[2]
+        cpu_us = (sum(cpu_s(pid) for pid in pids) - before) / n * 1e6
+        return {"seconds": ended - began, "worker_cpu_us": cpu_us, "child_rss_mb": rss_mb(child)}
+
+
+def asend(system: System, sizes: Sizes) -> Values:
+    """`await adelay()` from 200 coroutines at once, no worker running."""
+    return _client(system, sizes, "asend")
+
+
+def groups(system: System, sizes: Sizes) -> Values:
+    """Groups of a thousand tasks, built and sent, no worker running."""
+    return _client(system, sizes, "groups")
 
 
 def _client(system: System, sizes: Sizes, command: str) -> Values:
@@ -181,6 +221,8 @@ class Figure:
     goals: tuple[tuple[str, str, float], ...]
     """(value, `<` or `>`, goal) for Celeriac."""
     repeat: int = 5
+    celery_lacks: str = ""
+    """What Celery would need for it and does not have."""
 
 
 FIGURES = (
@@ -198,8 +240,47 @@ FIGURES = (
         Sizes(20_000, 2_000),
         (("tasks_per_s", ">", 20_000),),
     ),
+    Figure(
+        "worker, threads, results ignored",
+        drain_threads,
+        Sizes(100_000, 8_000),
+        Sizes(20_000, 2_000),
+        (("tasks_per_s", ">", 15_000),),
+    ),
+    Figure(
+        "worker, asyncio, results ignored",
+        drain_coroutines,
+        Sizes(100_000, 0),
+        Sizes(20_000, 0),
+        (("tasks_per_s", ">", 15_000),),
+        celery_lacks="coroutine tasks",
+    ),
+    Figure(
+        "10,000 waits of a second at once",
+        awaits,
+        Sizes(10_000, 0),
+        Sizes(2_000, 0),
+        (("seconds", "<", 15),),
+        repeat=3,
+        celery_lacks="coroutine tasks",
+    ),
     Figure("delay() one by one", send, Sizes(30_000, 5_000), Sizes(5_000, 1_000), (("tasks_per_s", ">", 15_000),)),
     Figure("app.batch()", batch, Sizes(100_000, 5_000), Sizes(20_000, 1_000), (("tasks_per_s", ">", 60_000),)),
+    Figure(
+        "await adelay(), 200 senders",
+        asend,
+        Sizes(40_000, 0),
+        Sizes(10_000, 0),
+        (("tasks_per_s", ">", 15_000),),
+        celery_lacks="sending from a loop",
+    ),
+    Figure(
+        "groups of 1,000, sent",
+        groups,
+        Sizes(50_000, 5_000),
+        Sizes(5_000, 1_000),
+        (),
+    ),
     Figure(
         "idle round trip", roundtrip, Sizes(2_000, 1_000), Sizes(300, 200), (("p50_ms", "<", 0.5), ("p99_ms", "<", 3.0))
     ),

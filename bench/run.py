@@ -32,6 +32,8 @@ console = Console(width=120 if not sys.stdout.isatty() else None)
 
 def take(figure: Figure, system: systems.System, sizes: Sizes, repeat: int) -> dict[str, Any]:
     """Medians of a figure's values, with all of them beside, or why it could not be taken."""
+    if figure.celery_lacks and system.name == "celery":
+        return {"lacks": figure.celery_lacks}
     rounds: list[Values] = []
     try:
         rounds.extend(figure.take(system, sizes) for _ in range(repeat))
@@ -58,6 +60,8 @@ def shown(values: dict[str, Any] | None) -> str:
     """Values in one cell."""
     if values is None:
         return "-"
+    if "lacks" in values:
+        return f"[dim]has none: {values['lacks']}[/dim]"
     if "error" in values:
         return f"[red]{values['error'].splitlines()[-1][:60]}[/red]"
     return "\n".join(f"{name} {value:,.{0 if value >= 1000 else 2}f}" for name, value in values["median"].items())

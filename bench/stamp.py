@@ -1,7 +1,7 @@
 """A shared page in which the benchmark's tasks leave their mark: how many ran, when the first and the last, where.
 
-Standard library only: Celery's environment imports it too. One process writes (the benchmarks run one child); any
-process reads. A mark costs about a microsecond.
+Standard library only: Celery's environment imports it too. One process writes, with any number of threads (the
+benchmarks run one child); any process reads. A mark costs about a microsecond.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import threading
 import time
 
 _LAYOUT = struct.Struct("=QQQQ")
@@ -22,7 +23,7 @@ class Stamp:
         os.ftruncate(fd, 4096)
         self._page = mmap.mmap(fd, 4096)
         os.close(fd)
-        self._last = struct.Struct("=Q").pack_into
+        self._lock = threading.Lock()
 
     def reset(self) -> None:
         """Forget everything."""
@@ -31,8 +32,9 @@ class Stamp:
     def mark(self) -> None:
         """Called by a task's body."""
         now = time.monotonic_ns()
-        count, first, _, _ = _LAYOUT.unpack_from(self._page, 0)
-        _LAYOUT.pack_into(self._page, 0, count + 1, first or now, now, os.getpid())
+        with self._lock:
+            count, first, _, _ = _LAYOUT.unpack_from(self._page, 0)
+            _LAYOUT.pack_into(self._page, 0, count + 1, first or now, now, os.getpid())
 
     def read(self) -> tuple[int, float, float, int]:
         """(count, first moment in seconds, last moment in seconds, process id)."""

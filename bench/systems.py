@@ -96,12 +96,15 @@ class System:
         return sum(int(queue["delayed"]) for queue in json.loads(done.stdout))
 
     @contextlib.contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
-        """A worker with one child, as long as the block lasts."""
+    def worker(self, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A worker with one child, as long as the block lasts.
+
+        :param options: words behind those every worker has; the last one counts
+        """
         log = self.folder / f"{self.name}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [self.python, *self.worker_arguments], cwd=self.folder, env=self.env(), stdout=out, stderr=out
+                [self.python, *self.worker_arguments, *options], cwd=self.folder, env=self.env(), stdout=out, stderr=out
             )
         try:
             yield process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from bench.stamp import here
@@ -21,4 +22,17 @@ def ignored() -> None:
 @app.task
 def stored() -> None:
     """Do nothing, keep the result."""
+    stamp.mark()
+
+
+@app.task(ignore_result=True)
+async def coroutine() -> None:
+    """Do nothing on the loop, keep no result."""
+    stamp.mark()
+
+
+@app.task(ignore_result=True)
+async def nap(seconds: float) -> None:
+    """Wait on the loop."""
+    await asyncio.sleep(seconds)
     stamp.mark()
