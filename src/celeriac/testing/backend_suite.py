@@ -17,10 +17,11 @@ from celeriac.testing import needed as _needed  # first, for it says what to ins
 from celeriac.testing.backend_costs import Costs
 from celeriac.testing.backend_histories import Histories
 from celeriac.testing.backend_keeping import Keeping
+from celeriac.testing.backend_standing import Standing
 from celeriac.testing.backend_waiting import Crowding, Watching
 
 
-class BackendSuite(Keeping, Watching, Crowding, Histories, Costs):
+class BackendSuite(Keeping, Watching, Standing, Crowding, Histories, Costs):
     """All of the contract: examples, facts, model, concurrency, faults and costs."""
 
     pytest_version = _needed.PYTEST

@@ -97,16 +97,14 @@ class StoreBench:
                 made.close()
 
         once()  # what is kept for the whole process comes with the first use
-        before = _held_resources()
+        before = held_resources()
         for _ in range(_ROUNDS):
             once()
         # Threads may need a moment to end.
         wait_until(
-            lambda: all(now <= then for now, then in zip(_held_resources(), before, strict=True)),
+            lambda: all(now <= then for now, then in zip(held_resources(), before, strict=True)),
             PROMPT_S * scale(),
-            lambda: (
-                f"descriptors and threads are released: {before} before, {_held_resources()} after {_ROUNDS} rounds"
-            ),
+            lambda: f"descriptors and threads are released: {before} before, {held_resources()} after {_ROUNDS} rounds",
         )
 
     def needs(self, holds: bool, why: str) -> None:
@@ -115,6 +113,6 @@ class StoreBench:
             pytest.skip(f"{self.adapter.__name__}: {why}")
 
 
-def _held_resources() -> tuple[int, int]:
+def held_resources() -> tuple[int, int]:
     """How many descriptors are open and how many threads run."""
     return len(os.listdir("/proc/self/fd")), threading.active_count()
