@@ -464,10 +464,22 @@ class CountsDelayedAsReady(Broker):
 
 @caught_by("test_peek_shows_what_comes_next_and_claims_nothing")
 class PeeksByTaking(Broker):
-    def peek(self, queue, limit):
-        seen = super().peek(queue, limit)
+    def peek(self, queue, limit, state=None):
+        seen = super().peek(queue, limit, state)
         super().take([queue], 1, 0)
         return seen
+
+
+@caught_by("test_peek_shows_those_of_one_state_alone_when_told_which")
+class PeeksAtAllStates(Broker):
+    def peek(self, queue, limit, state=None):
+        return super().peek(queue, limit)
+
+
+@caught_by("test_peek_shows_those_of_one_state_alone_when_told_which")
+class PeeksAndThenChooses(Broker):
+    def peek(self, queue, limit, state=None):
+        return [each for each in super().peek(queue, limit) if state in {None, each.state}]
 
 
 # ---------------------------------------------------------------- facts
@@ -669,6 +681,13 @@ class SaysItTwice(Bus):
     def publish_topic(self, topic, data):
         super().publish_topic(topic, data)
         super().publish_topic(topic, data)
+
+
+@caught_by("test_publishing_tells_how_many_listen_or_that_nobody_knows")
+class CountsWhoListensToAnything(Bus):
+    def publish_topic(self, topic, data):
+        super().publish_topic(topic, data)
+        return len(self._store.topics._ears)
 
 
 @caught_by("test_a_subscriber_hears_only_its_own_topics")

@@ -100,6 +100,8 @@ class SqliteSubscription:
         if self._closed:
             return
         self._closed = True
+        # Another thread may be waiting.
+        self._store.bells.ring_once(f"e-{self._oid}")
         if self._listener is not None:
             self._listener.close()
         if self._store.folder is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from celeriac.model.message import Bury, Depth, Release, Settlement, Verdict
+from celeriac.model.message import Bury, Depth, Release, Settlement, Verdict, WaitingState
 from celeriac.testing.broker_bench import NEVER_S, PROMPT_S, BrokerBench, ids_of, record
 from celeriac.testing.clients import let_pass, scale
 
@@ -73,6 +73,20 @@ class Tools(BrokerBench):
         assert all(each.due_at is not None for each in seen if each.state == "delayed")
         assert sorted(ids_of(self.take_all(2))) == ["a", "b"]
         assert not self.settle(held.receipt).stale
+
+    def test_peek_shows_those_of_one_state_alone_when_told_which(self) -> None:
+        self.publish("held")
+        self.take_one()
+        self.publish("a", "b")
+        if self.facts.delays:
+            self.publish("soon", eta_at=time.time() + NEVER_S)
+
+        def names(state: WaitingState, limit: int = 100) -> list[str]:
+            return sorted(each.message.id for each in self.admin.peek("q", limit, state))
+
+        assert names("ready") == ["a", "b"]
+        assert names("delayed", 1) == (["soon"] if self.facts.delays else [])
+        assert names("claimed", 1) == ["held"]
 
     def test_peek_gives_no_more_than_its_limit_in_the_order_of_delivery(self) -> None:
         self.needs(self.facts.priorities >= 3 and self.facts.ordered, "keeps no order of priorities")

@@ -75,6 +75,17 @@ class Hearing(BusBench):
         self.bus.publish_topic("t", b"1")
         self.assert_silent(self.subscribe("t"), "nobody listened then")
 
+    def test_publishing_tells_how_many_listen_or_that_nobody_knows(self) -> None:
+        counts = [self.bus.publish_topic("t", b"0")]
+        ear = self.subscribe("t")
+        self.subscribe("other")
+        counts.append(self.bus.publish_topic("t", b"1"))
+        self.subscribe("t", "u")
+        counts.append(self.bus.publish_topic("t", b"2"))
+        ear.close()
+        counts.append(self.bus.publish_topic("t", b"3"))
+        assert counts in ([0, 1, 2, 1], [None] * 4)
+
     def test_receiving_nothing_returns_empty_after_about_its_wait(self) -> None:
         ear = self.subscribe("t")
         began = time.monotonic()

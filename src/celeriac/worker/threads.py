@@ -200,11 +200,11 @@ class Ear(threading.Thread):
 
     def run(self) -> None:
         """Until stopped."""
-        subscription, self._subscription = self._subscription, None
+        subscription = self._subscription
         while not self._stopping.is_set():
             try:
                 if subscription is None:
-                    subscription = self._bus.subscribe([CONTROL_TOPIC])
+                    subscription = self._subscription = self._bus.subscribe([CONTROL_TOPIC])
                 for _, data in subscription.receive(_EAR_S):
                     self._heard(data)
                 self._trouble.over("control_unheard")
@@ -216,8 +216,10 @@ class Ear(threading.Thread):
         self._close(subscription)
 
     def stop(self) -> None:
-        """End soon."""
+        """End at once."""
         self._stopping.set()
+        # Else it would wait for the next word, or for its patience to end.
+        self._close(self._subscription)
 
     @staticmethod
     def _close(subscription: Subscription | None) -> None:

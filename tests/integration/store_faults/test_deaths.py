@@ -256,6 +256,24 @@ def test_killing_all_producers_and_takers_at_once_loses_nothing(
     assert max(done.values()) == 1, "nothing was handed to two takers that both lived"
     assert broker._store.main.read(lambda conn: conn.execute("pragma integrity_check").fetchone()) == ("ok",)
 
+def test_a_subscriber_that_was_killed_is_not_counted_and_nothing_is_kept_for_it(
+    broker: SqliteBroker, program: Program, eventually: Callable[..., None]
+) -> None:
+    ear = broker.subscribe(["t"])
+    other = program("ear = opened().subscribe(['t', 'u'])\nsay('listening')\near.receive(60)")
+    assert other.stdout is not None
+    assert other.stdout.readline() == "listening\n"
+    assert broker.publish_topic("t", b"1") == 2
+    assert broker.publish_topic("u", b"1") == 1
+    os.kill(other.pid, signal.SIGKILL)
+    other.wait()
+    assert broker.publish_topic("t", b"2") == 1
+    assert broker.publish_topic("u", b"2") == 0
+    assert [data for _, data in ear.receive(1.0)] == [b"1", b"2"]
+    kept = broker._store.main.read(lambda conn: conn.execute("select count(*) from word").fetchone())
+    assert kept == (3,)
+    ear.close()
+
 
 def _dedented(source: str) -> str:
     import textwrap
