@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from celeriac.calling import make_follow_up
 from celeriac.core.execute import execute, raised_outcome
 from celeriac.core.prepare import prepare
 from celeriac.model import states
@@ -66,14 +65,11 @@ def run_eagerly(
     return EagerResult(session.metas[call.id], task.name, app)
 
 
-EagerCall = tuple[str, Sequence[Any], Mapping[str, Any], dict[str, Any]]
-"""Name, arguments and options."""
-
-
-def run_all_eagerly(app: Celeriac, calls: Sequence[EagerCall], throw: bool | None) -> Mapping[str, Meta]:
-    """Run these calls, and all that follows, in order; what came of each, by id. Raises as `run_eagerly`."""
+def run_all_eagerly(app: Celeriac, messages: Sequence[Message], throw: bool | None) -> Mapping[str, Meta]:
+    """Run what these messages ask for, and all that follows, in order; what came of each, by id. Raises as
+    `run_eagerly`."""
     session = _Session(app)
-    session.run([make_follow_up(app, *call) for call in calls])
+    session.run(messages)
     session.raise_if(throw)
     return session.metas
 

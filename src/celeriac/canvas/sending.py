@@ -10,6 +10,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from celeriac.calling import make_follow_up
 from celeriac.canvas.handles import result_of
 from celeriac.core.options import merge_options
 from celeriac.core.workflow.start import Send, freeze, handle_of, options_of, starts
@@ -86,8 +87,10 @@ def apply_node(
     if handle is None:
         return None
     sends = starts(frozen, tuple(args), kwargs, without(options, *_OF_THE_WHOLE))
-    calls = [(send.leaf.task, send.leaf.args, send.leaf.kwargs, options_of(send)) for send in sends]
-    return result_of(handle, app, run_all_eagerly(app, calls, throw))
+    messages = [
+        make_follow_up(app, send.leaf.task, send.leaf.args, send.leaf.kwargs, options_of(send)) for send in sends
+    ]
+    return result_of(handle, app, run_all_eagerly(app, messages, throw))
 
 
 def frozen_for(node: Node, app: Celeriac, options: Mapping[str, Any]) -> Node:
