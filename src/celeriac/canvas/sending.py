@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextvars import copy_context
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from celeriac.calling import make_follow_up
@@ -17,6 +15,7 @@ from celeriac.core.workflow.start import Send, freeze, handle_of, options_of, st
 from celeriac.model.canvas import Chain, Group, Leaf, Node, applied, errlinked, linked, listed
 from celeriac.model.context import get_worker_run
 from celeriac.model.ids import new_id
+from celeriac.on_loops import run_beside
 from celeriac.wire.signatures import node_of
 
 if TYPE_CHECKING:
@@ -57,13 +56,12 @@ def send_node(
 async def aapply_node(
     node: Node, app: Celeriac, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
-    """Like `send_node`, without blocking the event loop."""
-    import asyncio
+    """`send_node` for coroutines: the loop goes on meanwhile, and what others send at the same time leaves together."""
 
-    # A thread of the loop's own pool: the context makes it a part of the run that it is sent from.
-    context = copy_context()
-    send = partial(send_node, node, app, args, kwargs, options)
-    return await asyncio.get_running_loop().run_in_executor(None, lambda: context.run(send))
+    def send() -> Any:
+        return send_node(node, app, args, kwargs, options)
+
+    return await (run_beside(send) if app.conf["task_always_eager"] else app.sender.sending(send))
 
 
 def apply_node(

@@ -209,6 +209,24 @@ def test_workflows_are_sent_from_coroutines(tasks, drain):
     assert (one.get(), line.get(), line.id, many.get()) == (2, 8, "line", [6, 8])
 
 
+def test_nothing_of_a_workflow_is_sent_from_a_coroutine_when_a_part_cannot_be(tasks, peek):
+    async def send():
+        with pytest.raises(EncodeError):
+            await group(tasks.keep.s(1), tasks.keep.s(object())).adelay()
+
+    asyncio.run(send())
+    assert peek(tasks.app) == []
+
+
+def test_workflows_run_in_place_beside_the_loop(tasks, app):
+    app.conf.task_always_eager = True
+
+    async def send():
+        return await (tasks.add.s(1, 1) | tasks.mul.s(2)).adelay(), await tasks.add.s(1).adelay(1)
+
+    assert [result.get() for result in asyncio.run(send())] == [4, 2]
+
+
 def test_tilde_sends_and_waits(tasks, app):
     app.conf.task_always_eager = True
     assert ~tasks.add.s(1, 2) == 3
