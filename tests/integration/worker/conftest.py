@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from celeriac import AsyncResult, Celeriac
 
 SCALE = float(os.environ.get("CELERIAC_TEST_SCALE", "1"))
 """Stretches every bound in seconds, for slow machines."""
@@ -62,12 +64,14 @@ def is_alive(pid: int) -> bool:
 class Worker:
     """One worker: main process, node, children."""
 
-    def __init__(self, folder: Path, *options: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, environment: dict[str, str] | None = None, app: str = "jobs"
+    ) -> None:
         self.folder = folder
         self.log = folder / f"worker-{time.monotonic_ns()}.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "celeriac", "-A", "jobs", "worker", "-l", "info", *options],
+                [sys.executable, "-m", "celeriac", "-A", app, "worker", "-l", "info", *options],
                 cwd=folder,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -113,6 +117,43 @@ class Worker:
         self.process.wait(10)
 
 
+class Stage:
+    """A directory with a database, the tasks of `pool_jobs`, and workers on both."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copy(HERE / "pool_jobs.py", folder / "pool_jobs.py")
+        self.app = Celeriac("client", broker=f"sqlite:///{folder}/celeriac.db", set_as_current=False)
+        self.workers: list[Worker] = []
+
+    def start(self, *options: str) -> Worker:
+        """A worker that is ready."""
+        worker = Worker(self.folder, *options, app="pool_jobs")
+        self.workers.append(worker)
+        return worker.ready()
+
+    def send(self, task: str, *args: Any, **options: Any) -> AsyncResult[Any]:
+        """Send the task of `pool_jobs` with that name."""
+        return self.app.send_task(f"pool_jobs.{task}", args, **options)
+
+    def close(self) -> None:
+        """End all workers, close the client."""
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill_all()
+        self.app.close()
+
+
+@contextmanager
+def staged(folder: Path) -> Iterator[Stage]:
+    """A stage, cleared at the end."""
+    stage = Stage(folder)
+    try:
+        yield stage
+    finally:
+        stage.close()
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the tasks in it."""
@@ -147,3 +188,10 @@ def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     yield module
     module.app.close()
     sys.modules.pop("jobs", None)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """For workers with pools of any kind."""
+    with staged(tmp_path) as made:
+        yield made
