@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celeriac.model import states
@@ -72,37 +72,47 @@ async def _end_among(
 
 
 async def _arriving(
-    app: Celeriac, ids: Iterable[str], timeout_s: float | None, *, follows: bool
+    app: Celeriac, ids: Iterable[str], timeout_s: float | None, *, follows: bool, whole: bool = False
 ) -> AsyncGenerator[list[Record], None]:
-    """Records as they come, until all are final or `timeout_s` is over."""
+    """Records as they come, until all are final or `timeout_s` is over. With `whole` nothing of the user's runs in
+    between, so that a pool is told of a single wait."""
     loop = asyncio.get_running_loop()
     deadline = None if timeout_s is None else loop.time() + timeout_s
     left = set(ids)
     arrivals = Arrivals(app.watcher.lookout, left, follows)
     try:
-        records = await arrivals.next(_AT_ONCE_S) if get_worker_run() is not None else []
-        while left:
-            if not records:
-                with waiting():  # and not while the caller looks at what came
-                    records = await arrivals.next(None if deadline is None else max(0.0, deadline - loop.time()))
-            if not records:
-                return
-            left.difference_update(record.id for record in records if record.state in states.READY_STATES)
+        if get_worker_run() is not None:
+            records = await arrivals.next(_AT_ONCE_S)
+            left.difference_update(_ended(records))
             yield records
-            records = []
+        if not left:
+            return
+        with waiting() if whole else nullcontext():
+            while left:
+                with nullcontext() if whole else waiting():
+                    records = await arrivals.next(None if deadline is None else max(0.0, deadline - loop.time()))
+                if not records:
+                    return
+                left.difference_update(_ended(records))
+                yield records
     finally:
         arrivals.close()
 
 
+def _ended(records: Iterable[Record]) -> list[str]:
+    return [record.id for record in records if record.state in states.READY_STATES]
+
+
 async def await_ends(
-    app: Celeriac, ids: Sequence[str], timeout_s: float | None, on_message: OnMessage | None = None
+    app: Celeriac, ids: Sequence[str], timeout_s: float | None, on_message: OnMessage | None, whole: bool
 ) -> AsyncGenerator[tuple[str, Meta], None]:
-    """Each task with how it ended, as they end: one wait for all. Raises TimeoutError."""
+    """Each task with how it ended, as they end: one wait for all; `whole` as for `waits.wait_for_ends`. Raises
+    TimeoutError."""
     if not ids:
         return
     tell = told(app, on_message)
     missing = set(ids)
-    async with aclosing(_arriving(app, ids, timeout_s, follows=tell is not None)) as arriving:
+    async with aclosing(_arriving(app, ids, timeout_s, follows=tell is not None, whole=whole)) as arriving:
         async for records in arriving:
             for record in records:
                 if tell is not None:

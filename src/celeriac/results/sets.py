@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from celeriac.current import get_current_app
@@ -173,12 +173,13 @@ class ResultSet(ResultBase, Generic[R_co]):
         if disable_sync_subtasks and get_current_run() is not None:
             assert_will_not_block()
         values: dict[str, Any] = {}
-        for leaf, meta in self._ends(timeout, interval, on_message, on_interval):
-            if propagate:
-                throw(meta)
-            values[leaf.id] = meta.result
-            if callback is not None:
-                callback(leaf.id, meta.result)
+        with closing(self._ends(timeout, interval, on_message, on_interval, whole=True)) as ends:
+            for leaf, meta in ends:
+                if propagate:
+                    throw(meta)
+                values[leaf.id] = meta.result
+                if callback is not None:
+                    callback(leaf.id, meta.result)
         return cast("list[R_co]", self._in_order(values))
 
     join = get
@@ -220,12 +221,14 @@ class ResultSet(ResultBase, Generic[R_co]):
         interval_s: float,
         on_message: Callable[[Any], object] | None,
         on_interval: Callable[[], object] | None,
-    ) -> Iterator[tuple[AsyncResult[Any], Meta]]:
+        *,
+        whole: bool = False,
+    ) -> Generator[tuple[AsyncResult[Any], Meta], None, None]:
         """Each single task with how it ended, as they end."""
         known, waited = self._sorted()
         yield from known
         app, ids = self.app, tuple(waited)
-        for task_id, meta in wait_for_ends(app, ids, timeout_s, on_message, on_interval, interval_s):
+        for task_id, meta in wait_for_ends(app, ids, timeout_s, on_message, on_interval, interval_s, whole):
             for leaf in waited[task_id]:
                 leaf.keep(meta)
                 yield leaf, meta
@@ -252,7 +255,7 @@ class ResultSet(ResultBase, Generic[R_co]):
     ) -> list[R_co]:
         """`get` for coroutines: the loop goes on meanwhile. ``await results`` is the same without options."""
         values: dict[str, Any] = {}
-        async with aclosing(self._await_ends(timeout, on_message)) as ends:
+        async with aclosing(self._await_ends(timeout, on_message, whole=True)) as ends:
             async for leaf, meta in ends:
                 if propagate:
                     throw(meta)
@@ -273,14 +276,14 @@ class ResultSet(ResultBase, Generic[R_co]):
                 yield leaf
 
     async def _await_ends(
-        self, timeout_s: float | None, on_message: Callable[[Any], object] | None
+        self, timeout_s: float | None, on_message: Callable[[Any], object] | None, *, whole: bool = False
     ) -> AsyncGenerator[tuple[AsyncResult[Any], Meta], None]:
         from celeriac.results.awaiting import await_ends  # brings asyncio
 
         known, waited = self._sorted()
         for leaf, meta in known:
             yield leaf, meta
-        async with aclosing(await_ends(self.app, tuple(waited), timeout_s, on_message)) as ends:
+        async with aclosing(await_ends(self.app, tuple(waited), timeout_s, on_message, whole)) as ends:
             async for task_id, meta in ends:
                 for leaf in waited[task_id]:
                     yield leaf, meta

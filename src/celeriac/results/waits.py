@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from celeriac.model import states
@@ -72,8 +73,10 @@ def wait_for_ends(
     on_message: OnMessage | None,
     on_interval: OnInterval | None,
     interval_s: float,
-) -> Iterator[tuple[str, Meta]]:
-    """Each task with how it ended, as they end: one wait for all. Raises TimeoutError."""
+    whole: bool,
+) -> Generator[tuple[str, Meta], None, None]:
+    """Each task with how it ended, as they end: one wait for all. With `whole` nothing of the user's runs in between,
+    so that a pool is told of a single wait. Raises TimeoutError."""
     missing = set(ids)
     in_task = get_current_run() is not None
     if in_task:
@@ -84,14 +87,15 @@ def wait_for_ends(
     if not missing:
         return
     arriving = app.watcher.wait_many(tuple(missing), timeout_s, told(app, on_message), on_interval, interval_s)
-    while True:
-        with waiting():  # and not while the caller looks at what came
-            records = next(arriving, ())
-        if not records:
-            break
-        for record in records:
-            missing.discard(record.id)
-            yield record.id, app.decode_result(record)
+    with waiting() if whole else nullcontext():
+        while True:
+            with nullcontext() if whole else waiting():
+                records = next(arriving, ())
+            if not records:
+                break
+            for record in records:
+                missing.discard(record.id)
+                yield record.id, app.decode_result(record)
     if missing:
         raise TimeoutError(many_missing(missing, len(ids), timeout_s))
 
