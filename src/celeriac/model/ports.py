@@ -1,8 +1,7 @@
 """Every boundary, as a protocol of at most eight methods.
 
-A technology is one class that has these methods; no inheritance is asked for. The contract of each
-method is its docstring; `celeriac.testing` holds one suite per port, which reads the declared facts
-and proves contract and facts.
+A technology is one class that has these methods; no inheritance is asked for. The contract of each method is its
+docstring; `celeriac.testing` holds one suite per port, which reads the declared facts and proves contract and facts.
 
 Errors: foreign exceptions never escape. An adapter raises `BrokerUnavailable` (try again later),
 `BrokerRejected` (this will never work), or `BrokerMisconfigured` (fix the configuration); backends
