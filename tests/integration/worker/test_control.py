@@ -19,7 +19,7 @@ import pytest
 from celeriac.controlling import Control
 from celeriac.exceptions import TaskRevokedError
 
-from .conftest import SCALE, Worker, children_of, eventually, is_alive, lines, name_of
+from .conftest import SCALE, Stage, Worker, children_of, eventually, is_alive, lines, name_of
 
 Start = Callable[..., Worker]
 Pair = tuple[Worker, Worker]
@@ -105,6 +105,32 @@ def test_those_who_are_meant_answer(pair: Pair, control: Control) -> None:
     assert control.broadcast("ping") is None
     errors = control.broadcast("no_such_command", reply=True, timeout=LONG_S) or []
     assert [set(answer) for reply in errors for answer in reply.values()] == [{"error"}, {"error"}]
+
+
+def test_what_waits_behind_a_running_task_is_reserved(jobs: ModuleType, start: Start, control: Control) -> None:
+    start("-c", "1", "-n", "w1@h", "--prefetch-multiplier", "4")
+    running = jobs.sleep.delay(60)
+    inspect = control.inspect(destination="w1@h", timeout=LONG_S)
+    eventually(lambda: len(inspect.active()) == 1)
+    behind = {jobs.add.delay(n, n).id for n in range(3)}
+    eventually(lambda: {task["id"] for task in inspect.reserved()} == behind)
+    assert {task["worker_pid"] for task in inspect.reserved()} == {None}
+    assert inspect.query_task(*behind).keys() == behind
+    assert inspect.stats()["prefetch_count"] >= 4
+    control.terminate(running.id, signal="KILL")
+    eventually(lambda: inspect.stats()["total"].get("jobs.add") == 3)
+    assert inspect.reserved() == inspect.active() == []
+
+
+def test_coroutines_that_wait_beside_each_other_are_all_active(stage: Stage) -> None:
+    worker = stage.start("-n", "w1@h")
+    for _ in range(30):
+        stage.send("caught_async", "begun")
+    inspect = stage.app.control.inspect(destination="w1@h", timeout=LONG_S)
+    eventually(lambda: len(inspect.active()) == 30)
+    pids = {task["worker_pid"] for task in inspect.active()}
+    assert len(pids) == 1
+    assert pids <= set(worker.children)
 
 
 def test_a_worker_whose_children_are_all_busy_answers_at_once(jobs: ModuleType, start: Start, control: Control) -> None:
