@@ -1,0 +1,1 @@
+"""Celeriac on a folder of files: ``shelf:////var/lib/my-queue``."""
