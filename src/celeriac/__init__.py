@@ -7,7 +7,7 @@ from celeriac.canvas import Signature, chain, chord, chunks, group, maybe_signat
 from celeriac.current import current_app, current_task
 from celeriac.result import AsyncResult, EagerResult, GroupResult, ResultSet
 from celeriac.shared import shared_task
-from celeriac.task import Task
+from celeriac.task import CoroutineTask, Task
 
 __version__ = "0.1.0"
 
@@ -15,6 +15,7 @@ __all__ = [
     "AsyncResult",
     "Celeriac",
     "Celery",
+    "CoroutineTask",
     "EagerResult",
     "GroupResult",
     "ResultSet",

@@ -27,7 +27,7 @@ R = TypeVar("R")
 C = TypeVar("C")
 
 
-class TaskBase(Calls[P, R], RunningTask, Signs[R], Generic[P, C, R]):
+class TaskBase(Calls[P, R], RunningTask, Signs[P, R], Generic[P, C, R]):
     """What all tasks are: `P` are the parameters of the body, `C` what calling it returns, `R` what its result is.
 
     There is one instance per app and name, so what you keep on `self` stays between runs of one process.

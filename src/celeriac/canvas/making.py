@@ -7,7 +7,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import Parameter
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from celeriac.calling import make_follow_up
 from celeriac.canvas.later import later
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from celeriac.app import Celeriac
     from celeriac.task import Task
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -66,7 +67,7 @@ class SignsByName:
     subtask = signature
 
 
-class Signs(Generic[R]):
+class Signs(Generic[P, R]):
     """What a task offers of workflows."""
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[R]:
@@ -74,7 +75,7 @@ class Signs(Generic[R]):
         result in front of these arguments."""
         return Signature(cast("Task[Any, R]", self), args, kwargs)
 
-    def si(self, *args: Any, **kwargs: Any) -> Signature[R]:
+    def si(self, *args: P.args, **kwargs: P.kwargs) -> Signature[R]:
         """An immutable signature: it ignores earlier results, and arguments given later."""
         return Signature(cast("Task[Any, R]", self), args, kwargs, immutable=True)
 
