@@ -93,7 +93,7 @@ class Node:
         self._keeper.unpark = lambda: revive_known(broker, tasks)
         self._reception = reception
         self._asked: list[Asked] = []
-        self._totals: dict[str, int] = {}
+        self._totals = dict.fromkeys(tasks, 0)
 
     def set_give_up(self, give_up: Callable[[], object]) -> None:
         """How to end at once when only a fresh process can go on; unset, this process exits. Before `run`."""
@@ -215,8 +215,8 @@ class Node:
         for frame in frames:
             if isinstance(frame, Done):
                 flight = flights.get(frame.seq)
-                if flight is not None:
-                    totals[flight.head.task] = totals.get(flight.head.task, 0) + 1
+                if flight is not None and flight.head.task in totals:
+                    totals[flight.head.task] += 1
                 events.append(
                     ev.Finished(
                         child,

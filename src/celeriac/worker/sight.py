@@ -82,7 +82,7 @@ def look(state: State, pids: Mapping[int, int], totals: Mapping[str, int], now: 
         running_count=running_count,
         waiting_count=waiting_count,
         pids=tuple(pids.values()),
-        totals=dict(totals),
+        totals={name: count for name, count in totals.items() if count},
         stopping=state.stopping,
         pid=os.getpid(),
         room=running_count + waiting_count + state.asked,

@@ -29,6 +29,10 @@ _RENEWALS_PER_LEASE = 3
 _SWEEP_S = 0.5
 """How soon a dead node's work is seen by a living one."""
 _EAR_S = 1.0
+_LATE = (
+    "a remote command came after its end and is not obeyed: this node stood still meanwhile, or the clock of the machine "
+    "it comes from differs from ours"
+)
 _STALL_S = 60.0
 """A node whose main thread has not moved for so long is beyond help: it ends, and another takes over."""
 
@@ -233,8 +237,12 @@ class Ear(threading.Thread):
         except Malformed as exc:
             self._trouble("control_unreadable", f"a control message cannot be read and is ignored: {exc}")
             return
+        if not request.concerns(self._node):
+            return
         # A node that stood still for a while must not do now what somebody gave up on.
-        if request.concerns(self._node) and not request.is_late(self._clock.wall()):
+        if request.is_late(self._clock.wall()):
+            self._trouble("control_late", _LATE)
+        else:
             cancelled = cancelled_by(request)
             if cancelled is not None:
                 self._mailbox.post(cancelled)

@@ -171,6 +171,7 @@ def test_a_worker_that_wakes_up_late_does_not_obey_an_old_shutdown(
     assert jobs.add.delay(1, 2).get(timeout=10 * SCALE) == 3
     assert nodes_there(control) == ["w1@h"]
     assert "Got shutdown" not in worker.output()
+    assert "came after its end and is not obeyed" in worker.output()
 
 
 def test_shutdown_of_one_leaves_the_other(jobs: ModuleType, pair: Pair, control: Control) -> None:

@@ -11,6 +11,8 @@ import pytest
 from celeriac import Celeriac
 from celeriac.cli import main
 from celeriac.cli.inspect import _lines
+from celeriac.cli.invocation import Invocation
+from celeriac.cli.remote import Asking, Heard, tell_missing
 from celeriac.control.commands import COMMANDS, commands_of
 
 
@@ -120,3 +122,21 @@ def test_nested_answers_are_shown_a_line_per_value():
     answer = {"a": {"b": [1, 2], "c": None}, "d": [], "e": 1.5, "f": [{"x": 1, "y": 2}]}
     assert list(_lines(answer)) == ["a:", "  b:", "    1", "    2", "  c: -", "d: -", "e: 1.5", "f:", "  x: 1, y: 2"]
     assert list(_lines([])) == ["-"]
+
+
+def test_what_is_odd_about_the_answers_is_told(capsys: pytest.CaptureFixture[str]):
+    fine = Heard({"a": {"ok": "pong"}, "b": {"ok": "pong"}}, 2, 2)
+    tell_missing(Invocation(), fine, Asking())
+    assert capsys.readouterr().err == ""
+    tell_missing(Invocation(), Heard({"a": 1}, 1, 3), Asking(timeout_s=2.5))
+    assert "2 nodes did not answer within 2.5 s" in capsys.readouterr().err
+    tell_missing(Invocation(), Heard({"a": 1}, 2, 2), Asking())
+    assert "same name" in capsys.readouterr().err
+    tell_missing(Invocation(), Heard({"a": 1}, 1, 9), Asking(destination=("a",)))
+    tell_missing(Invocation(quiet=True), Heard({"a": 1}, 1, 9), Asking())
+    assert capsys.readouterr().err == ""
+
+
+def test_a_node_that_could_not_makes_the_program_end_with_1():
+    assert Heard({"a": {"ok": "pong"}, "b": [1]}, 2, 2).exit_code == 0
+    assert Heard({"a": {"ok": "pong"}, "b": {"error": "no such thing"}}, 2, 2).exit_code == 1
