@@ -226,7 +226,8 @@ class Signature(Mapping[str, Any], Generic[R_co]):
         """A chain: `other` after this, with the result of this."""
         if not isinstance(other, Mapping):
             return NotImplemented
-        return Signature.of(chained(self.node, as_node(other)), self._app)
+        app = self._app if self._app is not None else getattr(other, "_app", None)
+        return Signature.of(chained(self.node, as_node(other)), app)
 
     # changing it
 

@@ -101,12 +101,13 @@ def linked(node: Node, callback: Node) -> Node:
     """
     if isinstance(node, Leaf):
         return node if callback in node.links else replace(node, links=(*node.links, callback))
+    _require_parts(node)
     if isinstance(node, Chain):
-        _require_parts(node.steps, "chain")
-        return replace(node, steps=(*node.steps[:-1], linked(node.steps[-1], callback)))
-    _require_parts(node.members, "group")
-    first = linked(node.members[0], set_immutable(callback, True))
-    return replace(node, members=(first, *node.members[1:]))
+        at = max(index for index, step in enumerate(node.steps) if not is_empty(step))
+        return replace(node, steps=_exchanged(node.steps, at, linked(node.steps[at], callback)))
+    at = min(index for index, member in enumerate(node.members) if not is_empty(member))
+    first = linked(node.members[at], set_immutable(callback, True))
+    return replace(node, members=_exchanged(node.members, at, first))
 
 
 def errlinked(node: Node, errback: Node) -> Node:
@@ -116,16 +117,27 @@ def errlinked(node: Node, errback: Node) -> Node:
     """
     if isinstance(node, Leaf):
         return node if errback in node.errlinks else replace(node, errlinks=(*node.errlinks, errback))
-    if isinstance(node, Chain):
-        _require_parts(node.steps, "chain")
-        return replace(node, steps=tuple(errlinked(step, errback) for step in node.steps))
-    _require_parts(node.members, "group")
-    return replace(node, members=tuple(errlinked(member, errback) for member in node.members))
+    _require_parts(node)
+    parts = node.steps if isinstance(node, Chain) else node.members
+    parts = tuple(part if is_empty(part) else errlinked(part, errback) for part in parts)
+    return replace(node, steps=parts) if isinstance(node, Chain) else replace(node, members=parts)
 
 
-def _require_parts(parts: Sequence[Node], what: str) -> None:
-    if not parts:
+def is_empty(node: Node) -> bool:
+    """True if there is no task in it."""
+    if isinstance(node, Leaf):
+        return False
+    return all(is_empty(part) for part in (node.steps if isinstance(node, Chain) else node.members))
+
+
+def _require_parts(node: Chain | Group) -> None:
+    if is_empty(node):
+        what = "chain" if isinstance(node, Chain) else "group"
         raise ValueError(f"an empty {what} runs nothing, so a callback on it would never be called; add tasks first")
+
+
+def _exchanged(parts: tuple[Node, ...], at: int, part: Node) -> tuple[Node, ...]:
+    return (*parts[:at], part, *parts[at + 1 :])
 
 
 def listed(value: Any) -> tuple[Any, ...]:

@@ -42,9 +42,8 @@ def _as_steps(node: Node) -> tuple[Node, ...]:
     if isinstance(node, Leaf):
         return (node,)
     if isinstance(node, Group):
-        if len(node.members) > 1:
-            return (node,)
-        return tuple(step for member in node.members for step in _as_steps(_with_options(member, node.options)))
+        members = flat_members(node)
+        return (node,) if len(members) > 1 else tuple(step for member in members for step in _as_steps(member))
     if not node.steps:
         return ()
     # What was said of the chain as a whole holds on in a longer one.
