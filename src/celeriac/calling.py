@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from celeriac import on_loops
 from celeriac.call_options import aapply_async_signature, apply_async_signature, signed_as
 from celeriac.core.prepare import prepare
 from celeriac.model.context import get_current_run, get_worker_run
@@ -18,6 +17,7 @@ from celeriac.model.errors import EncodeError
 from celeriac.model.ids import new_id
 from celeriac.model.message import Message
 from celeriac.model.shield import shield
+from celeriac.on_loops import notice, run_beside
 from celeriac.result import AsyncResult, ResultBase
 from celeriac.settled import Settled, retries_of, settle_by_name
 from celeriac.task_base import BoundTask
@@ -84,8 +84,8 @@ class Calls(BoundTask, Generic[P, R]):
             options.update(task_id=task_id, link=link, link_error=link_error, shadow=shadow)
         if settled.names_shadow and not shadow:
             options["shadow"] = self.shadow_name(args, kwargs, options)
-        if on_loops.warns:
-            on_loops.warn("delay() and apply_async()", "adelay() or aapply_async()")
+        if notice.is_on:
+            notice.warn("delay() and apply_async()", "adelay() or aapply_async()")
         if settled.always_eager:
             return self.apply(args, kwargs, **options)
         message, retries, result = make_call(app, settled, args, kwargs, options, self)
@@ -108,7 +108,7 @@ class Calls(BoundTask, Generic[P, R]):
         If it is cancelled, the message may be sent or not: it is sent at most once.
         """
         if self.settled().always_eager:
-            return await on_loops.run_beside(lambda: self.apply_async(args, kwargs, *more, **options))
+            return await run_beside(lambda: self.apply_async(args, kwargs, *more, **options))
         return await self.app.sender.sending(lambda: self.apply_async(args, kwargs, *more, **options))
 
     def apply(

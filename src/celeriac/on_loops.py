@@ -13,28 +13,35 @@ from celeriac.worker.sender import current_batch
 
 T = TypeVar("T")
 
-warns = bool(sys.flags.dev_mode or os.environ.get("PYTHONASYNCIODEBUG"))
-"""True in development: with ``python -X dev``, ``PYTHONDEVMODE`` or ``PYTHONASYNCIODEBUG`` set. False once it has
-warned: one warning per process says it all, and calls stay as fast as they are."""
+
+class Notice:
+    """Warns of calls that block an event loop, once per process: that says it all, and calls stay as fast as they
+    are."""
+
+    is_on = bool(sys.flags.dev_mode or os.environ.get("PYTHONASYNCIODEBUG"))
+    """True in development, that is with ``python -X dev``, ``PYTHONDEVMODE`` or ``PYTHONASYNCIODEBUG`` set, until it
+    has warned."""
+
+    def warn(self, blocking: str, instead: str) -> None:
+        """Warn if the caller's thread runs an event loop now, which a call that blocks holds up."""
+        asyncio = sys.modules.get("asyncio")
+        if asyncio is None or current_batch() is not None:  # what lies in a batch was not sent, so nothing blocked
+            return
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self.is_on = False
+        warnings.warn(
+            f"{blocking} on an event loop hold it up while the broker works; there, use await {instead}. "
+            "This is said once, in development only",
+            BlockingCallWarning,
+            stacklevel=_frames_of_ours() + 1,
+        )
 
 
-def warn(blocking: str, instead: str) -> None:
-    """Warn, once, if the caller's thread runs an event loop now, which a call that blocks holds up."""
-    global warns
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None or current_batch() is not None:  # what lies in a batch was not sent, so nothing blocked
-        return
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    warns = False
-    warnings.warn(
-        f"{blocking} on an event loop hold it up while the broker works; there, use await {instead}. "
-        "This is said once, in development only",
-        BlockingCallWarning,
-        stacklevel=_frames_of_ours() + 1,
-    )
+notice = Notice()
+"""That of this process."""
 
 
 def _frames_of_ours() -> int:

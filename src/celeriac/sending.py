@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from celeriac import on_loops
 from celeriac.calling import adopt, make_call
 from celeriac.model.errors import AlwaysEagerIgnored
+from celeriac.on_loops import notice
 from celeriac.result import AsyncResult
 from celeriac.settled import settle_by_name
 
@@ -34,8 +34,8 @@ def send_by_name(
         raise TypeError(f"args of {name} must be a list or tuple, not {args!r}")
     if kwargs is not None and not isinstance(kwargs, Mapping):
         raise TypeError(f"kwargs of {name} must be a mapping, not {kwargs!r}")
-    if on_loops.warns:
-        on_loops.warn("send_task()", "asend_task()")
+    if notice.is_on:
+        notice.warn("send_task()", "asend_task()")
     settled = settle_by_name(app, name)
     message, retries, result = make_call(app, settled, args or (), kwargs or {}, options, app.tasks.get(name))
     app.sender.send(message, retries)
