@@ -1,7 +1,7 @@
 """A real job on real files: `make demo`, or `python examples/demo.py [FOLDER]`.
 
 For every file below a folder (Python's standard library unless you name another) a task computes digest, line and
-word counts and language. While two or more worker processes are at it, one of them is killed with SIGKILL. The
+word counts and language; all of them are one group. While two or more worker processes are at it, one of them is killed with SIGKILL. The
 summary is checked against a plain sequential run: nothing lost, nothing counted twice. Exit code 0 says so.
 """
 
@@ -125,8 +125,10 @@ def answer_of(result: Any, worker: subprocess.Popen[bytes], ends_at: float) -> A
 
 
 def run_with_workers(paths: Sequence[str], worker: subprocess.Popen[bytes], ends_at: float) -> Run:
-    """Send one task per file in one batch, and collect the answers; kill a worker process on the way."""
-    from survey import app, survey
+    """Send one group with a task per file, and collect the answers; kill a worker process on the way."""
+    from survey import survey
+
+    from celeriac import group
 
     run = Run()
     seen: set[str] = set()
@@ -134,8 +136,7 @@ def run_with_workers(paths: Sequence[str], worker: subprocess.Popen[bytes], ends
     began = time.monotonic()
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("surveying", total=len(paths))
-        with app.batch():
-            results = [survey.delay(path) for path in paths]
+        results = group(survey.s(path) for path in paths).delay()
         for path, result in zip(paths, results, strict=True):
             answer = answer_of(result, worker, ends_at)
             if answer["path"] != path:
