@@ -345,9 +345,9 @@ class AsyncioHost:
                 log.critical(text, exc_info=True, extra={"action": "loop_trouble"})
 
     def _end(self) -> None:
-        """Stop the loop when nothing runs any more, or when the process is to end in any case."""
+        """Stop the loop when the process may end, or nobody listens any more."""
         roster = self._roster
-        if roster.over.is_set() or roster.failure is not None or not roster.is_leaving:
+        if roster.is_done() or not roster.is_leaving:
             self._stops = True
             self._loop.stop()
         elif not self._ends_soon:

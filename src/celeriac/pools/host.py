@@ -124,6 +124,7 @@ class Host:
                 break
             if self._run(job):
                 break
+        self._marks.clear(self._record)
         self._give_back(None)
 
     def waiting(self) -> Wait:

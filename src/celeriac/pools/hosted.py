@@ -212,6 +212,9 @@ class HostedPool(Pool):
                 # A task wrote to descriptors not its own.
                 line.broken = True
                 self.kill(child)
+        elif (facts := self._posts[child].facts).kills or not facts.by_signal:
+            # A process that ends is beyond being killed. One that goes on has lost its sockets to a task.
+            self.kill(child)
         # It ends: wait for the owner of processes to tell how.
         self._stop_reading(line)
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import threading
@@ -71,12 +72,14 @@ class Line:
                 self.data.sendall(data)
 
     def receive(self) -> list[JobFrame] | None:
-        """What the node has sent, without waiting; None when it is gone."""
+        """What the node has sent, without waiting; None when it is gone. Raises OSError when the socket is closed."""
         try:
             data = self.data.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
         except (BlockingIOError, InterruptedError):
             return []
-        except OSError:
+        except OSError as exc:
+            if exc.errno == errno.EBADF:
+                raise  # a task has closed what is not its own
             return None
         if not data:
             return None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from celeriac.pools.host import Allowance, resident_kib
@@ -16,6 +19,11 @@ from celeriac.wire.frames import Waits as Waiting
 _LOOK_S = 0.5
 _NEIGHBOURS_S = 5.0
 """When one job ends the process, the others get so long to finish, as the node gives them before it kills a child."""
+
+
+_STUCK_S = 2.0
+"""So much later the process ends without its main thread, which may be held by a body."""
+_EXIT_STUCK = 70
 
 
 class Stand(NamedTuple):
@@ -52,6 +60,7 @@ class Roster:
         """True when nothing more begins."""
         self.failure: BaseException | None = None
         """What ends this process."""
+        self._failed_at = 0.0
         self.over = threading.Event()
         """Set when this child is leaving and nothing runs, or it has failed."""
         self.waits = Waits(self._begins_to_wait, self._goes_on)
@@ -88,20 +97,21 @@ class Roster:
         """Something has happened, in this job, that ends this process."""
         with self.lock:
             if self.failure is None:
-                self.failure = failure
+                self.failure, self._failed_at = failure, time.monotonic()
+                _end_in_any_case()
             if seq:
                 self._lost.add(seq)
             self.leave_locked()
         self._line.wake()
 
+    def is_done(self) -> bool:
+        """True if this process may end: nothing runs, or it fails and the others have had time to finish."""
+        return self.over.is_set() or (self.failure is not None and time.monotonic() > self._failed_at + _NEIGHBOURS_S)
+
     def finish(self) -> None:
         """Wait for all that runs to end. Raises what ends the process, when the others have had time to finish."""
-        patience_s = _NEIGHBOURS_S
-        while not self.over.wait(_LOOK_S):
-            if self.failure is not None:
-                patience_s -= _LOOK_S
-                if patience_s <= 0:
-                    break
+        while not self.is_done():
+            self.over.wait(_LOOK_S)
         if self.failure is not None:
             raise self.failure
 
@@ -142,3 +152,10 @@ class Roster:
             self.busy += 1
         self._tell(seq, False)
         self._line.tell(Resumes(seq))
+
+
+def _end_in_any_case() -> None:
+    timer = threading.Timer(_NEIGHBOURS_S + _STUCK_S, os._exit, (_EXIT_STUCK,))
+    timer.daemon = True
+    with suppress(RuntimeError, MemoryError):  # then the main thread has to do it
+        timer.start()

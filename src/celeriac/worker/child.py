@@ -57,19 +57,6 @@ class Post(Struct, frozen=True):
     """The first of its slots' records in the marks."""
 
 
-def child_main(
-    child: int,
-    parent_pid: int,
-    data: socket.socket,
-    control: socket.socket,
-    marks: Marks,
-    tasks: Mapping[str, Runnable],
-    config: WorkerConfig,
-) -> None:
-    """Be child number `child` of processes; returns when the node says leave."""
-    be_child(Post(child, "prefork", child), parent_pid, Sockets(data, control), marks, tasks, config)
-
-
 def be_child(
     post: Post, parent_pid: int, sockets: Sockets, marks: Marks, tasks: Mapping[str, Runnable], config: WorkerConfig
 ) -> None:

@@ -210,7 +210,10 @@ class Ending(Struct, eq=False):
 
 def broken_off(outcome: Outcome, error: BaseException) -> Outcome:
     """The outcome of a body that a hard limit or a termination has ended, however it has left."""
-    if isinstance(outcome.raised, type(error)):
+    raised = outcome.raised
+    if isinstance(raised, type(error)):
+        if not raised.args:
+            raised.args = error.args  # lost on the way to another thread
         return outcome
     release(outcome.raised)
     return raised_outcome(error, outcome.runtime_s)
