@@ -93,7 +93,12 @@ class BoundTask(TaskOptions):
         """The app's result backend, opened."""
         return self.app.backend
 
-    def __getattr__(self, name: str) -> Any:
+    if not TYPE_CHECKING:  # what there is, is declared: to type checkers any other name is a slip
+
+        def __getattr__(self, name: str) -> Any:
+            return self._from_settings(name)
+
+    def _from_settings(self, name: str) -> Any:
         if name not in FROM_SETTINGS:
             raise AttributeError(missing_attribute(cast("Task[Any, Any]", self), name))
         settled, app = self._settled, self.app
