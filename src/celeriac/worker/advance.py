@@ -87,14 +87,19 @@ class Workflow(Struct, eq=False):
             run.task.add_trail(child)
             self.children.append(child)
 
+    def take_back(self) -> None:
+        """The success that was encoded is none."""
+        self.messages, self.records = (), ()
+        if self.children:
+            kept = self.run.context.children
+            kept[:] = [child for child in kept if child not in self.children]
+            self.children.clear()
+
     def end(self, outcome: Outcome) -> None:
         """Encode what follows any other end: for FAILURE, also of a task that was rejected for good, error callbacks are
         called or sent; it and REVOKED end the tasks behind this one in its chain. Raises nothing."""
-        self.messages, self.records = (), ()
+        self.take_back()
         run = self.run
-        if self.children:  # of a success that could not be told
-            run.context.children[:] = [child for child in run.context.children if child not in self.children]
-            self.children.clear()
         state = states.FAILURE if outcome.state == states.REJECTED else outcome.state
         error = outcome.error
         if state not in states.PROPAGATE_STATES or error is None or run.retry_calls:

@@ -54,12 +54,32 @@ class Ending(Struct, eq=False):
             outcome = broken_off(outcome, self.run.ended_by)
         if self.run.retry_calls:
             outcome = self._encode_retries(outcome)
-        if self.workflow is None:
-            return self._record(outcome)
-        # What follows a success comes first: it is in the record as the run's children, and may make it a failure.
-        outcome = self._record(self._followed(self.workflow, outcome))
-        if outcome.state != states.SUCCESS:
-            self._end_workflow(self.workflow, outcome)
+        workflow = self.workflow
+        if workflow is not None:  # first of all: what follows is in the record as children, and may fail the run
+            outcome = self._followed(workflow, outcome)
+        state = outcome.state
+        if state == states.SUCCESS:
+            if not self.ignored:
+                env, value = self.env, outcome.value
+                if hasattr(type(value), "as_tuple"):  # a result handle, or a group of them
+                    value = value.as_tuple()
+                try:
+                    record = encode_success(self._head(), value, env.clock.wall())
+                    if env.results.body_bytes_max is not None:
+                        require_fit(len(record.payload), env.results.body_bytes_max, "the result")
+                except Exception as error:  # noqa: BLE001 - serializers call user code
+                    outcome = _refused(error, outcome.runtime_s)
+                    if workflow is not None:
+                        workflow.take_back()
+                    self.store_error(outcome, states.FAILURE)
+                else:
+                    self.record = record
+        elif state == states.REJECTED and self._is_final_reject(outcome):
+            self.store_error(outcome, states.FAILURE)
+        elif state in (states.FAILURE, states.RETRY):
+            self.store_error(outcome, state)
+        if workflow is not None and outcome.state != states.SUCCESS:
+            self._end_workflow(workflow, outcome)
         return outcome
 
     def _followed(self, workflow: Workflow, outcome: Outcome) -> Outcome:
@@ -75,30 +95,6 @@ class Ending(Struct, eq=False):
     def _end_workflow(self, workflow: Workflow, outcome: Outcome) -> None:
         if outcome.state != states.REJECTED or self._is_final_reject(outcome):
             workflow.end(outcome)
-
-    def _record(self, outcome: Outcome) -> Outcome:
-        """Encode the record of the outcome. A result that cannot be encoded makes the run a failure."""
-        state = outcome.state
-        if state == states.SUCCESS:
-            if self.ignored:
-                return outcome
-            env, value = self.env, outcome.value
-            if hasattr(type(value), "as_tuple"):  # a result handle, or a group of them
-                value = value.as_tuple()
-            try:
-                record = encode_success(self._head(), value, env.clock.wall())
-                if env.results.body_bytes_max is not None:
-                    require_fit(len(record.payload), env.results.body_bytes_max, "the result")
-            except Exception as error:  # noqa: BLE001 - serializers call user code
-                outcome = _refused(error, outcome.runtime_s)
-                self.store_error(outcome, states.FAILURE)
-            else:
-                self.record = record
-        elif state == states.REJECTED and self._is_final_reject(outcome):
-            self.store_error(outcome, states.FAILURE)
-        elif state in (states.FAILURE, states.RETRY):
-            self.store_error(outcome, state)
-        return outcome
 
     def _is_final_reject(self, outcome: Outcome) -> bool:
         return self.policy.acks_late is False or not (isinstance(outcome.raised, Reject) and outcome.raised.requeue)

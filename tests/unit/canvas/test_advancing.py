@@ -218,6 +218,19 @@ def test_a_result_that_the_next_step_cannot_be_sent_with_fails_the_task_by_name(
     assert tasks.seen == [("on_error", result.parent.id)]
 
 
+def test_what_follows_a_result_that_cannot_be_told_is_taken_back(app, tasks, drain):
+    @app.task
+    def odd():
+        return object()
+
+    result = odd.apply_async(link=[tasks.add.si(1, 1), tasks.add.si(2, 2)], link_error=tasks.on_error.s())
+    drain(app)
+    with pytest.raises(EncodeError, match="object of type object"):
+        result.get(timeout=1)
+    assert result.children == []
+    assert tasks.seen == [("on_error", result.id)]
+
+
 def test_results_in_results_travel_on_as_tuples(app, tasks, drain):
     @app.task
     def spawn():
