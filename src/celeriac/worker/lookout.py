@@ -121,10 +121,14 @@ class Lookout:
         try:
             watch = self._open_watch()
             with self._lock:
-                self._watch = watch
-                watch.add(list(self._tickets))
-            while self._go_on(watch):
-                pass
+                goes_on = bool(self._tickets)
+                if goes_on:
+                    self._watch = watch
+                    watch.add(list(self._tickets))
+                else:  # closed, or nobody waits any more
+                    self._thread = None
+            while goes_on:
+                goes_on = self._go_on(watch)
         except BaseException as exc:  # noqa: BLE001 - raised again where it is waited for
             with self._lock:
                 self._thread = self._watch = None

@@ -8,6 +8,7 @@ import pytest
 from celeriac import AsyncResult, Celeriac
 from celeriac.exceptions import BackendUnavailable, IncompleteStream, TaskRevokedError, TimeoutError  # noqa: A004 - the public name
 from celeriac.result import GroupResult, ResultSet
+from celeriac.worker import lookout
 
 
 @pytest.fixture
@@ -363,3 +364,18 @@ def test_what_followed_from_a_result_is_walked(app, div, drain):
         f'    "{result.id}" -> "{ids[1]}";',
         "}",
     ]
+
+
+def test_the_thread_that_waits_ends_when_nobody_waits_and_comes_back(app, div, drain, monkeypatch):
+    monkeypatch.setattr(lookout, "_WAIT_S", 0.001)
+
+    async def main():
+        for n in range(40):  # so that waiting and ending meet
+            result = div.delay(n, 1)
+            waiting = asyncio.ensure_future(result.aget(timeout=20))
+            await drained(app, drain)
+            assert await waiting == n
+            await asyncio.sleep(0.0005 * (n % 5))
+        await until(lambda: "celeriac-results" not in threads())
+
+    asyncio.run(main())

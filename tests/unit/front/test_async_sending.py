@@ -430,3 +430,20 @@ def test_a_sender_sends_many_as_one_and_coroutines_one_by_one(whim, app, add):
         app.sender.send_many(messages, NO_RETRIES)
         assert len(whim.batches) == 3
     assert [len(batch) for batch in whim.batches] == [2, 2, 1, 2]
+
+
+def test_the_thread_that_sends_ends_when_idle_and_comes_back(whim, add, monkeypatch):
+    monkeypatch.setattr(door, "_IDLE_S", 0.001)
+
+    async def main():
+        for n in range(60):  # so that sending and ending meet
+            await add.adelay(n, 1)
+            await asyncio.sleep(0.0005 * (n % 5))
+        for _ in range(2000):
+            if "celeriac-door" not in threads():
+                return
+            await asyncio.sleep(0.005)
+
+    asyncio.run(main())
+    assert "celeriac-door" not in threads()
+    assert len(queued(whim)) == 60

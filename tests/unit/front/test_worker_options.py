@@ -162,7 +162,9 @@ def test_the_pool_of_a_task_is_its_option_or_asyncio_for_a_coroutine():
 
 def test_a_pool_that_is_none_is_refused_where_the_task_is_defined():
     app = make()
-    with pytest.raises(ValueError, match=r"task t: pool='thread' is no pool of a task: did you mean 'threads'.*prefork"):
+    with pytest.raises(
+        ValueError, match=r"task t: pool='thread' is no pool of a task: did you mean 'threads'.*prefork"
+    ):
         app.task(name="t", pool="thread")(lambda: None)
     with pytest.raises(ValueError, match="pool=3 is no pool of a task: there are 'prefork', 'threads', 'asyncio'"):
         app.task(name="u", pool=3)(lambda: None)
