@@ -144,6 +144,21 @@ def test_a_worker_goes_on_as_celery_does(app, name):
             assert told_children(meta.children) == told_children(value["children"])
 
 
+@pytest.mark.parametrize("transport", ["redis", "amqp"])
+def test_a_chain_of_protocol_1_is_callbacks_in_callbacks(app, transport):
+    Tasks(app)
+    ((message, _, _),) = vector.messages_of(vector.load(f"proto1-chain.{transport}.json"))
+    broker = app.sender.broker()
+    broker.publish([message])
+    seat = Seat(Env(Place("n"), app.worker_config().results))
+    while deliveries := broker.take(("celery",), 10, 0):
+        for delivery in deliveries:
+            ended = perform(app.tasks, delivery.message, seat)
+            broker.settle([Settlement(delivery.receipt, Ack(), ended.records, ended.follow_ups)])
+    seat.close()
+    assert app.AsyncResult("00000000-0000-4000-8000-000000000082").get(timeout=1) == 60
+
+
 def told_children(children):
     return Names()(json.loads(json.dumps(children)))
 

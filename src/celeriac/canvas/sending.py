@@ -12,7 +12,7 @@ from celeriac.calling import make_follow_up
 from celeriac.canvas.handles import result_of
 from celeriac.core.options import merge_options
 from celeriac.core.workflow.start import Send, freeze, handle_of, options_of, starts
-from celeriac.model.canvas import Chain, Group, Leaf, Node, applied, errlinked, linked, listed
+from celeriac.model.canvas import Chain, Group, Leaf, Node, applied, errlinked, linked, listed, merged
 from celeriac.model.context import get_worker_run
 from celeriac.model.ids import new_id
 from celeriac.on_loops import run_beside
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 _OF_THE_WHOLE = frozenset({"task_id", "link", "link_error", "add_to_parent"})
 """Options of a send that are for the workflow as a whole."""
-
-_NO_TYPO: Mapping[str, Any] = {}
 
 
 def send_node(
@@ -117,7 +115,7 @@ def without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 def check(node: Node) -> None:
     """Check the options of every part of a workflow. Raises like `merge_options`."""
-    merge_options(_NO_TYPO, node.options)
+    merge_options({}, node.options)
     if isinstance(node, Leaf):
         parts: Sequence[Node] = (*node.links, *node.errlinks)
     else:
@@ -130,7 +128,7 @@ def send_leaf(
     app: Celeriac, send: Send, args: Sequence[Any], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
     """Send one call, by its task if this process knows it."""
-    leaf, chosen = send.leaf, {**options_of(send), **options}
+    leaf, chosen = send.leaf, merged(options_of(send), options)
     if not leaf.immutable:
         args, kwargs = (*args, *leaf.args), {**leaf.kwargs, **kwargs}
     else:

@@ -80,10 +80,13 @@ class Seat:
             self.early = error
         elif not run.in_body:
             run.broken_by = error
-        elif shield.mine.inside:
-            shield.mine.threat = error
-        elif not self.run_coroutine.break_in(error):
-            raise error
+        else:
+            if not isinstance(error, SoftTimeLimitExceeded):
+                run.ended_by = error
+            if shield.mine.inside:
+                shield.mine.threat = error
+            elif not self.run_coroutine.break_in(error):
+                raise error
 
     def is_in_body(self) -> bool:
         """True if the user's code runs: only then may something break in."""

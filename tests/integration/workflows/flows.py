@@ -76,6 +76,12 @@ def slow(seconds: float) -> float:
     return seconds
 
 
+@app.task(acks_late=False)
+def once(value: int) -> int:
+    """Acknowledged at its start."""
+    return value
+
+
 @app.task(bind=True, max_retries=3)
 def flaky(self: Task[..., int], value: int) -> int:
     if self.request.retries < 2:

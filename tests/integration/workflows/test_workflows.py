@@ -15,12 +15,12 @@ WAIT_S = 20
 
 def test_chains_groups_and_callbacks_come_to_their_ends(flows, start, folder):
     start()
-    line = (flows.add.s(1, 2) | flows.flaky.s() | flows.mul.s(10)).delay()
+    line = (flows.add.s(1, 2) | flows.flaky.s() | flows.once.s() | flows.mul.s(10)).delay()
     many = group(flows.add.s(i, i) for i in range(20)).delay()
     both = (flows.add.s(1, 1) | group(flows.add.s(1), flows.mul.s(5), flows.later.s())).delay()
     linked = flows.add.apply_async((2, 2), link=[flows.mul.s(2), flows.keep.si("told")])
     assert line.get(timeout=WAIT_S) == 30
-    assert (line.parent.get(timeout=WAIT_S), line.parent.parent.get(timeout=WAIT_S)) == (3, 3)
+    assert [line.parent.get(timeout=WAIT_S), line.parent.parent.parent.get(timeout=WAIT_S)] == [3, 3]
     assert many.get(timeout=WAIT_S) == [2 * i for i in range(20)]
     assert many.completed_count() == 20
     assert both.get(timeout=WAIT_S) == [3, 10, 3]
@@ -88,3 +88,14 @@ def test_who_waits_for_a_chain_is_told_when_a_step_is_cancelled_or_expires(flows
         with pytest.raises(TaskRevokedError):
             result.get(timeout=WAIT_S)
         eventually(lambda result=result: result.state == "REVOKED")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_a_running_step_that_is_terminated_revokes_what_follows(flows, start, folder, pool):
+    start("-c", "1", "-P", pool)
+    result = chain(flows.slow.s(30), flows.add.s(1), flows.mul.s(2)).on_error(flows.on_error3.s()).delay()
+    eventually(lambda: lines(folder / "slow"))
+    result.parent.parent.revoke(terminate=True)
+    eventually(lambda: result.state == "REVOKED")
+    assert result.parent.state == "REVOKED"
+    assert lines(folder / "errors3") == []

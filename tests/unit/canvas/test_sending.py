@@ -26,6 +26,22 @@ def test_a_signature_is_sent_with_its_options_and_those_of_the_call(tasks, peek)
     assert request.expires is not None
 
 
+def test_a_later_answer_to_the_same_question_holds(tasks, peek):
+    tasks.add.s(1, 1).set(countdown=3600, queue="a").apply_async(eta=tasks.app.now(), routing_key="b")
+    (request,) = map(decode_request, peek(tasks.app, "b"))
+    assert request.eta <= tasks.app.now()
+
+
+def test_the_result_of_a_long_chain_needs_no_deep_stack(tasks, drain):
+    work = chain(tasks.add.s(0, 0), *(tasks.add.s(1) for _ in range(400)))
+    result = work.delay()
+    assert result.get(timeout=1) == 400 if drain(tasks.app) else None
+    failed = chain(tasks.fail.s(), *(tasks.add.s(1) for _ in range(1500))).delay()
+    drain(tasks.app)
+    with pytest.raises(ValueError, match="no"):
+        failed.get(timeout=1)
+
+
 def test_names_that_nobody_knows_here_can_be_part_of_a_workflow(app, peek):
     chain(signature("there.one", (1,)), signature("there.two")).delay()
     group(app.signature("there.three"), app.signature("there.four")).delay()
