@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -107,6 +108,20 @@ def node(folder: Path, eventually: Eventually) -> Iterator[Node]:
         process.wait(timeout=RUN_S)
 
 
+def stopped_between_writes(pid: int, folder: Path) -> bool:
+    """Stop a process, but not while it keeps the store to itself: then everybody would stand still."""
+    os.kill(pid, signal.SIGSTOP)
+    gate = os.open(folder / "celeriac.db-gate", os.O_RDWR)
+    try:
+        fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.kill(pid, signal.SIGCONT)
+        return False
+    finally:
+        os.close(gate)
+    return True
+
+
 def data(done: subprocess.CompletedProcess[str]) -> Any:
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -166,7 +181,7 @@ def test_two_nodes_are_shown_asked_and_told(celeriac: Program, node: Node, folde
     revoked = celeriac("control", "revoke", task_id, "--terminate", "--signal", "KILL")
     assert revoked.returncode == 0
     assert f"w1@h: terminate: {task_id}" in revoked.stdout
-    assert "revoked" in celeriac("result", task_id, "--wait", "20").stderr
+    assert "REVOKED" in celeriac("result", task_id, "--wait", "20").stderr
     told = celeriac("control", "shutdown", "-d", "w1@h")
     assert (told.returncode, told.stdout) == (0, "w1@h: shutting down\n")
     assert first.wait(timeout=RUN_S) == 0
@@ -187,12 +202,12 @@ def test_a_revocation_holds_where_no_node_replies(celeriac: Program):
 
 
 def test_a_stopped_node_is_told_of_and_does_not_keep_the_others_from_answering(
-    celeriac: Program, node: Node, folder: Path
+    celeriac: Program, node: Node, folder: Path, eventually: Eventually
 ):
     node("w1@h")
     node("w2@h")
     pid = data(celeriac("inspect", "stats", "-d", "w1@h", "-j"))["w1@h"]["pid"]
-    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: stopped_between_writes(pid, folder), what="it stands still")
     try:
         done = celeriac("inspect", "ping")
         assert (done.returncode, done.stdout) == (0, "w2@h: pong\n")

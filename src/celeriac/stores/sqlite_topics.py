@@ -104,7 +104,8 @@ class SqliteSubscription:
         self._store.bells.ring_once(f"e-{self._oid}")
         if self._listener is not None:
             self._listener.close()
-        if self._store.folder is not None:
-            Path(f"{self._store.folder}/e-{self._oid}").unlink(missing_ok=True)
         with suppress(*StoreFault):
             self._store.main.write(lambda conn: conn.execute("delete from ear where oid=?", (self._oid,)).rowcount)
+            # In this order: a bell that nobody listens to tells that the ear is deaf, no bell does not.
+            if self._store.folder is not None:
+                Path(f"{self._store.folder}/e-{self._oid}").unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from celeriac.control.commands import BadArguments, checked_arguments, find_command
 from celeriac.control.words import Reply, Request, encode_reply
+from celeriac.core.engine.events import Cancelled
 from celeriac.model.errors import CeleriacError
 from celeriac.model.ports import Bus
 from celeriac.worker.commands import Commands
@@ -32,6 +33,8 @@ class Asked(Struct, frozen=True):
     """In the node's mailbox: a request that concerns this node."""
 
     request: Request
+    cancelled: Cancelled | None = None
+    """What the engine is told with it."""
 
 
 class Desk(threading.Thread):

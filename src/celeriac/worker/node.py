@@ -206,7 +206,9 @@ class Node:
                 # What runs is seen only when somebody looks.
                 events += [ev.Started(child, seq, at) for child, seq, at in self._pool.begun()]
                 self._asked.append(event)
-                continue
+                if event.cancelled is None:
+                    continue
+                event = event.cancelled  # noqa: PLW2901 - the answer tells what it ends, so both go together
             events.append(event)
 
     def _from_child(self, child: int, frames: Sequence[FromChild], events: list[ev.Event]) -> None:

@@ -243,10 +243,7 @@ class Ear(threading.Thread):
         if request.is_late(self._clock.wall()):
             self._trouble("control_late", _LATE)
         else:
-            cancelled = cancelled_by(request)
-            if cancelled is not None:
-                self._mailbox.post(cancelled)
-            self._mailbox.post(Asked(request))
+            self._mailbox.post(Asked(request, cancelled_by(request)))
 
 
 def cancelled_by(request: Request) -> Cancelled | None:
