@@ -341,6 +341,21 @@ def many_children(count: int) -> int:
 
 
 @app.task
+def waits_for_sync(queue: str, name: str) -> int:
+    """Wait for a task in a queue that perhaps nobody takes from."""
+    result = add.apply_async((1, 1), queue=queue)
+    note(name, os.getpid())
+    return int(result.get(timeout=_BOUND_S, disable_sync_subtasks=False))
+
+
+@app.task
+async def waits_for_async(queue: str, name: str) -> int:
+    result = await add.aapply_async((1, 1), queue=queue)
+    note(name, os.getpid())
+    return int(await result.aget(timeout=_BOUND_S))
+
+
+@app.task
 def waits_wrongly(name: str) -> str:
     try:
         add.delay(1, 1).get(timeout=20, disable_sync_subtasks=False)

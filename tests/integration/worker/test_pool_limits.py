@@ -141,6 +141,14 @@ def test_a_running_task_is_terminated(played: Played) -> None:
     are_intact(neighbours, played)
 
 
+def test_a_running_task_that_sleeps_is_terminated(played: Played) -> None:
+    neighbours = played.neighbours()
+    result = played.begin("sleeping")
+    result.revoke(terminate=True)
+    ends_as(TaskRevokedError, result, "REVOKED")
+    are_intact(neighbours, played)
+
+
 def test_a_neighbour_that_outlasts_the_end_of_its_process_runs_again_unblamed(played: Played) -> None:
     if not played.mode.neighbours:
         pytest.skip("one task at a time: there are no neighbours")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 
@@ -73,6 +74,24 @@ def test_pools_that_were_chosen_are_started_and_the_first_is_the_default(stage: 
     assert worker.stop() == 0
 
 
+def test_children_that_are_started_by_exec_are_of_every_pool_too(stage: Stage) -> None:
+    worker = stage.start("-P", "prefork,threads,asyncio", "-c", "1", "--", "worker_start=exec")
+    found = {name: stage.send(f"where_{name}").get(timeout=WAIT_S) for name in ("sync", "async", "on_thread")}
+    assert len({one["pid"] for one in found.values()}) == 3
+    assert (found["async"]["loop"], found["on_thread"]["main_thread"]) == (True, False)
+    assert worker.stop() == 0
+
+
+def test_log_lines_name_the_child_and_its_pool(stage: Stage) -> None:
+    worker = stage.start("-P", "prefork,threads,asyncio", "-c", "1")
+    for name in ("sync", "async", "on_thread"):
+        stage.send(f"where_{name}").get(timeout=WAIT_S)
+    for process, task in (("Worker-", "sync"), ("Asyncio-", "async"), ("Threads-", "on_thread")):
+        wanted = re.compile(rf"INFO/{process}\d\] Task pool_jobs\.where_{task}\[.*succeeded")
+        eventually(lambda wanted=wanted: wanted.search(worker.output()))
+    assert worker.output().count("cannot break into a blocking call") == 1
+
+
 def test_a_thousand_short_awaits_overlap_in_one_child(stage: Stage) -> None:
     stage.start("-c", "1")
     stage.send("where_async").get(timeout=WAIT_S)
@@ -136,6 +155,39 @@ def test_a_child_of_many_slots_is_replaced_after_its_number_of_tasks(stage: Stag
     assert len(pids) >= 3
     noted = lines(stage.folder / "replaced")
     assert sorted(line for line in noted if line.endswith("begin")) == sorted(f"{n} begin" for n in range(60))
+
+
+def test_a_crowd_of_coroutines_does_not_keep_functions_waiting(stage: Stage) -> None:
+    stage.start("-c", "1", "--async-slots", "10")
+    with stage.app.batch():
+        crowd = [stage.send("neighbour_async", number, 0.2, "crowd") for number in range(300)]
+    eventually(lambda: lines(stage.folder / "crowd"))
+    added = [stage.send("add", number, 1) for number in range(20)]
+    assert [result.get(timeout=WAIT_S) for result in added] == list(range(1, 21))
+    assert len(lines(stage.folder / "crowd")) < 600
+    assert [result.get(timeout=60 * SCALE)[0] for result in crowd] == list(range(300))
+
+
+def test_a_crowd_of_functions_does_not_keep_coroutines_waiting(stage: Stage) -> None:
+    stage.start("-c", "1")
+    with stage.app.batch():
+        crowd = [stage.send("neighbour_sync", number, 0.02, "crowd") for number in range(300)]
+    eventually(lambda: lines(stage.folder / "crowd"))
+    naps = [stage.send("neighbour_async", number, 0.1, "naps") for number in range(20)]
+    assert [result.get(timeout=WAIT_S)[0] for result in naps] == list(range(20))
+    assert len(lines(stage.folder / "crowd")) < 600
+    assert [result.get(timeout=60 * SCALE)[0] for result in crowd] == list(range(300))
+
+
+def test_a_second_signal_ends_a_worker_full_of_coroutines_at_once(stage: Stage) -> None:
+    worker = stage.start("-P", "asyncio", "--", "task_crash_limit=1")
+    long = [stage.send("long_once_async", f"long-{number}") for number in range(20)]
+    eventually(lambda: all(lines(stage.folder / f"long-{number}") for number in range(20)))
+    worker.process.send_signal(signal.SIGTERM)
+    eventually(lambda: "warm shutdown" in worker.output())
+    assert worker.stop(signal.SIGTERM) == 0
+    stage.start("-P", "asyncio", "--", "task_crash_limit=1")
+    assert [result.get(timeout=WAIT_S) for result in long] == ["second"] * 20
 
 
 @pytest.mark.parametrize(
