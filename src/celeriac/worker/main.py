@@ -31,7 +31,15 @@ from celeriac.worker.exec_child import ChildSpec, exec_child
 from celeriac.worker.log_setup import greet, name_in_log, setup_logging
 from celeriac.worker.node_process import EXIT_FATAL, node_main
 from celeriac.worker.pool_notes import tell_of_pools
-from celeriac.worker.process import STOP_SIGNALS, ignore_stops, name_process, require_descriptors, thread_names, why
+from celeriac.worker.process import (
+    STOP_SIGNALS,
+    ignore_stops,
+    name_process,
+    reaped,
+    require_descriptors,
+    thread_names,
+    why,
+)
 from celeriac.worker.solo import run_solo
 from celeriac.worker.threads import EXIT_GIVEN_UP
 from celeriac.worker.tree import (
@@ -298,13 +306,13 @@ class _Supervisor:
 
     def _reap(self) -> None:
         for child, pid in list(self._children.items()):
-            status = _reaped(pid)
+            status = reaped(pid)
             if status is None:
                 continue
             del self._children[child]
             if self._end is not None:
                 self._end.send(ChildExited(child, pid, exit_status(status)))
-        status = _reaped(self._node_pid)
+        status = reaped(self._node_pid)
         if status is None:
             return
         node_pid, self._node_pid = self._node_pid, 0
@@ -390,14 +398,3 @@ class _Supervisor:
 
 def _noted(_signum: int, _frame: FrameType | None) -> None:
     """Signals are read from the wake-up socket; this only keeps Python from its default action."""
-
-
-def _reaped(pid: int) -> int | None:
-    """The wait status of a process that has ended, or None."""
-    if not pid:
-        return None
-    try:
-        done, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return 0
-    return status if done else None

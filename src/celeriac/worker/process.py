@@ -50,6 +50,17 @@ def prefer_for_oom() -> None:
         return
 
 
+def reaped(pid: int) -> int | None:
+    """The wait status of a child process that has ended, or None; 0 for one that is not known any more."""
+    if not pid:
+        return None
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    return status if done else None
+
+
 def thread_names() -> list[str]:
     """Names of the threads other than the calling one; native threads that Python does not know of count too."""
     names = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
