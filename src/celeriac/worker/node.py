@@ -85,8 +85,8 @@ class Node:
         self._moved_at = clock.monotonic()
         self._log_received = log.isEnabledFor(logging.INFO)
         self._mailbox = Mailbox()
-        link = Link if isinstance(broker, Pollable) else TakingLink
-        self._link = link(broker, Committer(broker, backend, trouble), config.queues, selector, clock, trouble)
+        line: Callable[..., Link] = Link if isinstance(broker, Pollable) else TakingLink
+        self._link = line(self._broker, Committer(broker, backend, trouble), config.queues, selector, clock, trouble)
         self._keeper = Keeper(
             broker, config.lease_s, lambda: list(self._held), lambda: self._moved_at, self._mailbox, clock, trouble
         )
