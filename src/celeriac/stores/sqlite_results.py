@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterable, Sequence
 
 from celeriac.model.message import Record
+from celeriac.stores.sqlite_expiry import lower_soonest
 
 _RECORD = (
-    "insert into result values(?,?,?,?,?) on conflict(id) do update set state=excluded.state, "
-    "payload=excluded.payload, content_type=excluded.content_type, expires_at=excluded.expires_at "
+    "insert into result(id, expires_at, state, content_type, payload) values(?,?,?,?,?) "
+    "on conflict(id) do update set expires_at=excluded.expires_at, state=excluded.state, "
+    "content_type=excluded.content_type, payload=excluded.payload "
     "where state<>'SUCCESS' or expires_at<=?"
 )
 
@@ -27,21 +29,15 @@ _NUL = "\0"
 def write_records(conn: sqlite3.Connection, records: Sequence[Record]) -> bool:
     """Keep records; nothing replaces a SUCCESS that has not expired. False if one was refused for that."""
     now = time.time()
-    cursor = conn.executemany(
-        _RECORD,
-        [
-            (
-                one.id,
-                one.state,
-                one.payload,
-                one.content_type,
-                None if one.expires_s is None else now + one.expires_s,
-                now,
-            )
-            for one in records
-        ],
-    )
-    return cursor.rowcount == len(records)
+    rows = [
+        (one.id, None if one.expires_s is None else now + one.expires_s, one.state, one.content_type, one.payload, now)
+        for one in records
+    ]
+    kept = conn.executemany(_RECORD, rows).rowcount == len(rows)
+    lifetimes = [one.expires_s for one in records if one.expires_s is not None]
+    if lifetimes:
+        lower_soonest(conn, now + min(lifetimes))
+    return kept
 
 
 def read_records(conn: sqlite3.Connection, ids: Sequence[str]) -> list[Record | None]:

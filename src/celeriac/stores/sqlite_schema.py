@@ -44,6 +44,16 @@ _KV = """
 create table kv(key text primary key, value blob not null, expires_at real, until real, boot_id text) without rowid;
 create index kv_by_expiry on kv(expires_at) where expires_at is not null;
 """
+_WALKED_RESULTS = """
+alter table result rename to result_before;
+create table result(id text primary key, expires_at real, state text not null, content_type text not null,
+                    payload blob not null) without rowid;
+insert into result select id, expires_at, state, content_type, payload from result_before;
+drop table result_before;
+insert or replace into meta values('results_soonest', 0);
+"""
+# The lifetime stands before the payload: who walks through all of them need not read those. No index: see
+# sqlite_expiry.
 # cancel.upto is the largest key there was: a cancellation covers all up to it, and what came before `until_at`.
 # rank is 9 minus the level, so that plain ascending order is the order of delivery.
 
@@ -68,7 +78,11 @@ def _add_kv(conn: sqlite3.Connection) -> None:
     _run(conn, _KV)
 
 
-MIGRATIONS: tuple[Migration, ...] = (_create, _add_kv)
+def _walk_results(conn: sqlite3.Connection) -> None:
+    _run(conn, _WALKED_RESULTS)
+
+
+MIGRATIONS: tuple[Migration, ...] = (_create, _add_kv, _walk_results)
 """Step n makes version n + 1 of version n. Never change a step that was released: add one."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from celeriac.stores import sqlite_messages as messages_sql
 from celeriac.stores.sqlite import SqliteStore
 from celeriac.stores.sqlite_bells import bell_of, forget_lost_databases
+from celeriac.stores.sqlite_expiry import expire_results
 from celeriac.stores.sqlite_nodes import BOOT_ID, Gone, gone_holders, lease_now, lock_sweeper, marked_keys, open_nodes
 
 # Rows that one sweep removes of each kind: the gate must stay free for those who work.
@@ -108,26 +109,23 @@ class Sweeper:
         while self._store.main.read(self._any_over):
             full = self._store.main.write(self._remove_over)
             if not full or time.monotonic() > until:
-                return
+                break
+        expire_results(self._store.main, time.time, until)
 
     def _any_over(self, conn: sqlite3.Connection) -> bool:
         now = time.time()
         (due,) = conn.execute(
-            "select exists(select 1 from result where expires_at<=?) "  # noqa: S608 - our own text
-            "or ifnull((select at from word order by id limit 1)<=?, 0) "
+            "select ifnull((select at from word order by id limit 1)<=?, 0) "  # noqa: S608 - our own text
             "or exists(select 1 from dead where buried_at<=?) "
             "or exists(select 1 from ear where until<=? or boot_id<>?) "
             f"or exists(select 1 from cancel where {_CANCEL_OVER})",
-            (now, now - _WORD_LIFE_S, now - self._dead_expires_s, lease_now(), BOOT_ID, now),
+            (now - _WORD_LIFE_S, now - self._dead_expires_s, lease_now(), BOOT_ID, now),
         ).fetchone()
         return bool(due)
 
     def _remove_over(self, conn: sqlite3.Connection) -> bool:
         """Remove one batch of each kind; whether there may be more."""
         now = time.time()
-        results = conn.execute(
-            "delete from result where id in (select id from result where expires_at<=? limit ?)", (now, _EXPIRE_MAX)
-        ).rowcount
         # In order of time, so the first one that is not over ends the search.
         words = conn.execute("select id, at from word order by id limit ?", (_EXPIRE_MAX,)).fetchall()
         old_words = [(number,) for number, at in words if at <= now - _WORD_LIFE_S]
@@ -143,7 +141,7 @@ class Sweeper:
             f"delete from cancel where id in (select id from cancel where {_CANCEL_OVER} limit ?)",  # noqa: S608
             (now, _EXPIRE_MAX),
         ).rowcount
-        return max(results, len(old_words), len(letters), flags) >= _EXPIRE_MAX
+        return max(len(old_words), len(letters), flags) >= _EXPIRE_MAX
 
     def _tidy(self) -> None:
         """Remove sockets and subscribers' bells that no process owns any more."""
