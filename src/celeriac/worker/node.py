@@ -86,7 +86,9 @@ class Node:
         self._log_received = log.isEnabledFor(logging.INFO)
         self._mailbox = Mailbox()
         line: Callable[..., Link] = Link if isinstance(broker, Pollable) else TakingLink
-        self._link = line(self._broker, Committer(broker, backend, trouble), config.queues, selector, clock, trouble)
+        self._link = line(
+            self._broker, Committer(self._broker, backend, trouble), config.queues, selector, clock, trouble
+        )
         self._keeper = Keeper(
             broker, config.lease_s, lambda: list(self._held), lambda: self._moved_at, self._mailbox, clock, trouble
         )
