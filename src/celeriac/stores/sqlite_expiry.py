@@ -30,7 +30,8 @@ _NEVER = 1e18
 SOONEST = "results_soonest"
 """No result of the store is over before this moment; while a walk is under way, none that it has left behind."""
 _WALK = "results_walk"
-_LOWER = "update meta set value=? where name='results_soonest' and value>?"
+LOWER_SOONEST = "update meta set value=? where name='results_soonest' and value>?"
+"""To be said, with the same moment twice, in the transaction that writes a result which is over then."""
 _KEEP = "insert or replace into meta values(?, ?)"
 
 
@@ -49,11 +50,6 @@ class Walk(msgspec.Struct, frozen=True):
 _NOT_BEGUN = Walk()
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Walk).decode
-
-
-def lower_soonest(conn: sqlite3.Connection, at: float) -> None:
-    """A result is written that is over at `at`. In the same transaction."""
-    conn.execute(_LOWER, (at, at))
 
 
 def expire_results(link: Link, clock: Callable[[], float], until: float) -> None:
@@ -98,7 +94,7 @@ def _step(conn: sqlite3.Connection, now: float) -> tuple[Walk, int]:
     conn.executemany("delete from result where id=?", over)
     left = [at for _, at in rows if at is not None and at > now]
     if left:
-        lower_soonest(conn, min(left))
+        conn.execute(LOWER_SOONEST, (min(left), min(left)))
     seen, removed = walk.seen + len(rows), walk.removed + len(over)
     worked_s = walk.worked_s + time.monotonic() - began_at
     if len(rows) == _STEP:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from celeriac.model.message import Record
-from celeriac.stores.sqlite_expiry import lower_soonest
+from celeriac.stores.sqlite_expiry import LOWER_SOONEST
 
 _RECORD = (
     "insert into result(id, expires_at, state, content_type, payload) values(?,?,?,?,?) "
@@ -36,7 +36,8 @@ def write_records(conn: sqlite3.Connection, records: Sequence[Record]) -> bool:
     kept = conn.executemany(_RECORD, rows).rowcount == len(rows)
     lifetimes = [one.expires_s for one in records if one.expires_s is not None]
     if lifetimes:
-        lower_soonest(conn, now + min(lifetimes))
+        soonest_at = now + min(lifetimes)
+        conn.execute(LOWER_SOONEST, (soonest_at, soonest_at))
     return kept
 
 
