@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, cast
 from celeriac.current import get_current_app
 from celeriac.model import states
 from celeriac.model.context import get_current_run
+from celeriac.model.message import Record
 from celeriac.results.base import ResultBase
 from celeriac.results.callbacks import Callbacks, call_when_ended
 from celeriac.results.ends import as_dict, throw
@@ -109,20 +110,23 @@ class ResultSet(ResultBase, Generic[R_co]):
             found += cast("Sequence[AsyncResult[Any]]", member.leaves())
         return found
 
-    def _states(self) -> list[str]:
-        """The states of all single tasks now, asked for at once."""
+    def _known_now(self) -> tuple[list[AsyncResult[Any]], list[Meta | Record | None]]:
+        """All single tasks, and what is known of each now; the backend is asked once."""
         leaves = self.leaves()
-        metas = [leaf.known() for leaf in leaves]
-        asked = [leaf.id for leaf, meta in zip(leaves, metas, strict=True) if meta is None]
-        records = dict(zip(asked, self.app.backend.read(asked), strict=True)) if asked else {}
-        found: list[str] = []
-        for leaf, meta in zip(leaves, metas, strict=True):
-            record = records.get(leaf.id)
-            if meta is not None:
-                found.append(meta.status)
-            else:
-                found.append(states.PENDING if record is None else record.state)
-        return found
+        found: list[Meta | Record | None] = [leaf.known() for leaf in leaves]
+        missing = [index for index, meta in enumerate(found) if meta is None]
+        if missing:
+            records = self.app.backend.read([leaves[index].id for index in missing])
+            for index, record in zip(missing, records, strict=True):
+                found[index] = record
+        return leaves, found
+
+    def _states(self) -> list[str]:
+        """The states of all single tasks now."""
+        return [
+            states.PENDING if known is None else known.status if isinstance(known, Meta) else known.state
+            for known in self._known_now()[1]
+        ]
 
     def ready(self) -> bool:
         """True if all have ended."""
@@ -146,8 +150,16 @@ class ResultSet(ResultBase, Generic[R_co]):
 
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], object] | None = None) -> None:
         """Raise what the first member that failed has raised; nothing if none has, so far."""
-        for leaf in self.leaves():
-            leaf.maybe_throw(propagate, callback)
+        app = self.app
+        for leaf, known in zip(*self._known_now(), strict=True):
+            if known is None:
+                meta = Meta(task_id=leaf.id, status=states.PENDING)
+            else:
+                meta = known if isinstance(known, Meta) else app.decode_result(known)
+            if propagate:
+                throw(meta)
+            if callback is not None:
+                callback(leaf.id, meta.result)
 
     maybe_reraise = maybe_throw
 
