@@ -136,8 +136,9 @@ def ids_named(signature: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
         elif isinstance(part, Mapping):
             options, kwargs = part.get("options"), part.get("kwargs")
             if part.get("subtask_type") is None:
-                task_id = options.get("task_id") if isinstance(options, Mapping) else None
-                if isinstance(task_id, str) and task_id:
-                    yield task_id, options
+                if isinstance(options, Mapping):
+                    task_id = options.get("task_id")
+                    if isinstance(task_id, str) and task_id:
+                        yield task_id, options
             elif isinstance(kwargs, Mapping):
                 waiting.extend(kwargs[name] for name in ("body", "header", "tasks") if name in kwargs)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
 
-from unit.front.conftest import app, drain, peek, plain_environment
+from celeriac import Celeriac
+from unit.front.conftest import drain, peek, plain_environment
 
-__all__ = ["app", "drain", "peek", "plain_environment"]
+__all__ = ["drain", "peek", "plain_environment"]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def app():
+    app = Celeriac("canvas", broker=f"memory://canvas-{next(_numbers)}")
+    yield app
+    app.close()
 
 
 @pytest.fixture
