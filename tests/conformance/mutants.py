@@ -82,13 +82,17 @@ class ForgetsPriority(Broker):
         super().publish([replace(m, priority=None) for m in messages])
 
 
-@caught_by("test_messages_of_one_queue_come_in_the_order_of_publishing")
+@caught_by("test_messages_of_one_queue_come_in_the_order_of_publishing", "test_priority_decides_within_one_take_too")
 class YoungestFirst(Broker):
     def take(self, queues, limit, wait_s):
         return super().take(queues, limit, wait_s)[::-1]
 
 
-@caught_by("test_a_message_is_delivered_once_while_it_is_held", "test_many_threads_lose_nothing_and_hold_nothing_twice")
+@caught_by(
+    "test_a_message_is_delivered_once_while_it_is_held",
+    "test_many_threads_lose_nothing_and_hold_nothing_twice",
+    "test_a_taker_that_is_one_of_many_objects_of_a_process_sees_each_message_once",
+)
 class DeliversWhatIsHeld(Broker):
     def take(self, queues, limit, wait_s):
         got = super().take(queues, limit, wait_s)
@@ -149,7 +153,10 @@ class AcceptsAnyPriority(Broker):
         super().publish(clamped)
 
 
-@caught_by("test_after_close_every_verb_works_or_raises_our_own_error")
+@caught_by(
+    "test_after_close_every_verb_works_or_raises_our_own_error",
+    "test_closing_under_load_ends_every_call_in_time_with_our_own_errors_only",
+)
 class RaisesForeignErrors(Broker):
     def publish(self, messages):
         if not self._holder.is_open:
@@ -172,6 +179,11 @@ class LeaksADescriptor(Broker):
     "test_a_waiting_taker_is_woken_by_a_release",
     "test_a_waiting_taker_gets_a_delayed_message_when_it_is_due",
     "test_a_waiting_taker_is_woken_when_its_queue_is_resumed",
+    "test_a_waiting_taker_is_woken_by_a_follow_up",
+    "test_a_waiting_taker_is_woken_by_a_publish_to_any_of_its_queues",
+    "test_a_waiting_taker_is_woken_by_a_revival",
+    "test_a_waiting_taker_is_woken_by_another_object_of_the_same_store",
+    "test_each_of_several_waiting_takers_is_woken_when_there_is_enough_for_all",
 )
 class NeverWakes(Broker):
     def take(self, queues, limit, wait_s):
@@ -199,7 +211,11 @@ class WaitsForAFullBatch(Broker):
         return got
 
 
-@caught_by("test_settle_is_prompt_while_another_thread_is_blocked_in_take")
+@caught_by(
+    "test_settle_is_prompt_while_another_thread_is_blocked_in_take",
+    "test_extend_is_prompt_while_another_thread_is_blocked_in_take",
+    "test_publish_is_prompt_while_another_thread_is_blocked_in_take",
+)
 class SettlesOnlyWhenNobodyWaits(Broker):
     def take(self, queues, limit, wait_s):
         with self._store.lock:
@@ -227,6 +243,7 @@ class HidesWhatIsStale(Broker):
 @caught_by(
     "test_a_late_settlement_of_an_old_attempt_is_reported_and_changes_nothing",
     "test_random_histories_agree_with_the_reference",
+    "test_a_receipt_that_never_was_is_stale",
 )
 class IgnoresTheAttempt(Broker):
     def settle(self, settlements, then_take=None):
@@ -297,7 +314,10 @@ class SettlesBatchesInPart(Broker):
         return Settled(tuple(stale), super().settle([], then_take).deliveries)
 
 
-@caught_by("test_a_release_with_a_delay_is_delivered_when_it_is_over_and_not_before")
+@caught_by(
+    "test_a_release_with_a_delay_is_delivered_when_it_is_over_and_not_before",
+    "test_a_release_for_an_hour_is_not_delivered_now",
+)
 class ReleasesAtOnce(Broker):
     def settle(self, settlements, then_take=None):
         def hasty(verdict):
@@ -542,7 +562,7 @@ class ReadsInItsOwnOrder(MemoryBackend):
         return super().read(sorted(ids))
 
 
-@caught_by("test_records_are_read_in_the_order_asked_for_with_none_between")
+@caught_by("test_records_are_read_in_the_order_asked_for_with_none_between", "test_an_unknown_id_reads_as_none")
 class LeavesOutTheUnknown(MemoryBackend):
     def read(self, ids):
         return [record for record in super().read(ids) if record is not None]
@@ -700,7 +720,7 @@ class MatchesPrefixes(Bus):
         super().publish_topic(topic, data)
 
 
-@caught_by("test_a_subscriber_hears_nothing_from_before_it_listened")
+@caught_by("test_a_subscriber_hears_nothing_from_before_it_listened", "test_publishing_to_nobody_does_nothing")
 class TellsTheLatecomers(Bus):
     history = ()
 
@@ -758,7 +778,10 @@ class SweepsNothing(SqliteBroker):
         return 0
 
 
-@caught_by("test_what_a_killed_process_held_comes_back_after_its_lease_uncounted")
+@caught_by(
+    "test_what_a_killed_process_held_comes_back_after_its_lease_uncounted",
+    "test_a_mark_that_was_cleared_counts_no_crash",
+)
 class CountsEveryDeathAsACrash(SqliteBroker):
     def take(self, queues, limit, wait_s):
         return [replace(each, crashes=each.crashes + each.redelivered) for each in super().take(queues, limit, wait_s)]
@@ -804,7 +827,9 @@ class DeniesThatItIsShared(SqliteBroker):
         return replace(super().facts, shared=False)
 
 
-@caught_by("test_the_death_of_a_writer_loses_nothing_that_was_confirmed")
+@caught_by(
+    "test_the_death_of_a_writer_loses_nothing_that_was_confirmed", "test_writers_in_other_processes_lose_no_record"
+)
 class ConfirmsBeforeItWrites(SqliteBackend):
     waiting = ()
 

@@ -70,7 +70,10 @@ class TakesZeroForNoLifetime(Kv):
 # ---------------------------------------------------------------- lifetimes
 
 
-@caught_by("test_a_key_is_absent_after_its_lifetime_and_not_before")
+@caught_by(
+    "test_a_key_is_absent_after_its_lifetime_and_not_before",
+    "test_what_is_over_is_removed_by_and_by_without_anybodys_help",
+)
 class KeysLiveForEver(Kv):
     def set(self, key, value, ttl_s):
         super().set(key, value, None)

@@ -239,7 +239,9 @@ FILES = [
 
 
 def test_the_code_on_the_page_is_the_package():
-    blocks = re.findall(r"^```(?:python|toml)\n# celeriac-shelf/(\S+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(
+        r"^```(?:python|toml)\n# celeriac-shelf/(\S+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL
+    )
     assert [name for name, _ in blocks] == FILES
     for name, text in blocks:
         assert text == (PACKAGE / name).read_text(), f"{name} on the page and in the package differ"

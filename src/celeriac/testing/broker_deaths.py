@@ -7,6 +7,8 @@ import signal
 import time
 from collections.abc import Sequence
 
+import pytest
+
 from celeriac.model.message import Ack, Delivery, Settlement
 from celeriac.model.ports import Nodes
 from celeriac.pools.marks import RECORD_BYTES
@@ -104,6 +106,14 @@ class Deaths(BrokerBench):
         client.kill()
         back = {each.message.id: each.crashes for each in self._returned(3, _RETURN_S * scale())}
         assert back == {"ran": 1 if self.facts.counts_crashes else 0, "waited": 0, "waited too": 0}
+
+    def test_a_holder_that_joined_is_seen_by_itself_too(self) -> None:
+        broker = self.broker
+        if not isinstance(broker, Nodes):
+            pytest.skip(f"{self.facts.name} does not know its holders")
+        assert broker.is_joined(), "who has not joined cannot have been displaced"
+        self.needs(broker.join(16 * RECORD_BYTES) is not None, "has no marks to share")
+        assert broker.is_joined()
 
     def test_a_mark_that_was_cleared_counts_no_crash(self) -> None:
         self.needs(isinstance(self.broker, Nodes) and self.facts.shared, "does not know its holders")

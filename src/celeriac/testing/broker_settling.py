@@ -118,8 +118,9 @@ class Settling(BrokerBench):
         self.publish("a", "b", "c")
         a, b, c = (delivery.receipt for delivery in self.take_all(3))
         self.settle(b)
-        settled = self.broker.settle([Settlement(each, Ack()) for each in (a, b, c)])
-        assert list(settled.stale) == [b]
+        batch = [Settlement(each, Ack()) for each in (a, b, c)]
+        assert list(self.broker.settle(batch).stale) == [b]
+        assert sorted(self.broker.settle(batch).stale) == sorted([a, b, c]), "the others were not settled"
         self.assert_none(because="all were acknowledged")
 
     # ---------------------------------------------------------------- leases
@@ -145,6 +146,37 @@ class Settling(BrokerBench):
             self.assert_none(because="its holder renews the lease")
             let_pass(SHORT_LEASE_S * scale() / 8)
         assert not self.settle(receipt).stale
+
+    def test_renewing_holds_for_everything_and_ends_when_it_ends(self) -> None:
+        self.needs(self.facts.lease == "timed", "has no leases that end under a living holder")
+        self.reopen(SHORT_LEASE_S * scale())
+        self.publish("a", "b")
+        a, b = (delivery.receipt for delivery in self.take_all(2))
+        end = time.monotonic() + 1.5 * SHORT_LEASE_S * scale()
+        while time.monotonic() < end:
+            # Whatever is asked about, the lease is that of all that is held.
+            assert not self.broker.extend([], SHORT_LEASE_S * scale())
+            self.sweep()
+            self.assert_none(because="its holder renews the lease")
+            let_pass(SHORT_LEASE_S * scale() / 8)
+        assert not self.broker.extend([a, b], SHORT_LEASE_S * scale() / 2)
+        let_pass(SHORT_LEASE_S * scale() / 2)
+        back = wait_until(self._swept_take, 2.0 * scale(), "a claim whose renewal is over is delivered again")
+        assert set(ids_of(back)) <= {"a", "b"}
+
+    def test_closing_keeps_what_is_held_until_its_lease_ends(self) -> None:
+        self.needs(self.facts.lease == "timed", "has leases that end with their connection")
+        other = self.open_broker(SHORT_LEASE_S * scale())
+        self.publish("a")
+        began = time.monotonic()
+        while not (held := other.take(["q"], 1, 0.05)):
+            assert time.monotonic() - began < PROMPT_S * scale(), "nothing came"
+        other.close()
+        self.sweep()
+        got = self.take()
+        assert not got or time.monotonic() - began >= SHORT_LEASE_S * scale(), "closing gave the claim back"
+        (again,) = got or wait_until(self._swept_take, (SHORT_LEASE_S + 2.0) * scale(), "the claim comes back")
+        assert again.receipt.attempt > held[0].receipt.attempt
 
     def test_a_claim_comes_back_uncounted_after_its_lease_or_is_held_for_good(self) -> None:
         # Timed leases end if nobody renews them; those of a connection do not while it lives.

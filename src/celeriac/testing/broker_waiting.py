@@ -108,8 +108,7 @@ class Waiting(BrokerBench):
         calls = {queue: self.blocked_take(queue) for queue in ("one", "two")}
         for queue in ("two", "one"):
             self.publish(queue, queue=queue)
-        for queue, call in calls.items():
-            self.assert_woken(call, queue)
+            self.assert_woken(calls[queue], queue)
 
     # ---------------------------------------------------------------- nobody is in the way of others
 
