@@ -12,7 +12,10 @@ from .test_proof_workers import sized
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(3600)]
 
 
-@pytest.mark.parametrize(("pool", "tasks", "workers"), [("prefork", 50_000, 8)])
+@pytest.mark.parametrize(
+    ("pool", "tasks", "workers"),
+    [("prefork", 50_000, 8), ("threads", 10_000, 4), ("asyncio", 10_000, 4), ("mixed", 10_000, 4)],
+)
 def test_a_kill_each_second_loses_and_repeats_nothing(pool: str, tasks: int, workers: int) -> None:
     plan = Plan(
         tasks=sized(tasks, 2_000),
