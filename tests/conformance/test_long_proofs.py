@@ -16,8 +16,10 @@ ROUNDS = 50
     [
         (test_memory.TestMemoryBroker, 3000),
         (test_memory.TestMemoryBackend, 3000),
+        (test_memory.TestMemoryKv, 3000),
         (test_sqlite.TestSqliteBroker, 1500),
         (test_sqlite.TestSqliteBackend, 1500),
+        (test_sqlite.TestSqliteKv, 1500),
     ],
 )
 def test_thousands_of_random_histories_agree_with_the_reference(suite, examples, monkeypatch):
@@ -45,6 +47,12 @@ def test_thousands_of_random_histories_agree_with_the_reference(suite, examples,
         (test_sqlite.TestSqliteBackend, "test_the_death_of_a_writer_loses_nothing_that_was_confirmed"),
         (test_sqlite.TestSqliteBackend, "test_of_many_successes_that_race_exactly_one_stays"),
         (test_sqlite.TestSqliteBackend, "test_a_waiter_is_woken_by_another_process"),
+        (test_sqlite.TestSqliteKv, "test_users_in_many_processes_are_kept_apart_too"),
+        (test_sqlite.TestSqliteBroker, "test_half_of_all_pickups_take_no_more_than_a_message_and_no_poll"),
+        (test_sqlite.TestSqliteBackend, "test_half_of_all_wake_ups_take_no_more_than_a_message_and_no_poll"),
+        (test_sqlite.TestSqliteBus, "test_half_of_all_wake_ups_take_no_more_than_a_message_and_no_poll"),
+        (test_sqlite.TestSqliteBroker, "test_renewing_holds_for_everything_and_ends_when_it_ends"),
+        (test_sqlite.TestSqliteBroker, "test_closing_keeps_what_is_held_until_its_lease_ends"),
     ],
 )
 def test_crowds_and_deaths_do_no_harm_however_often_they_happen(suite, test):

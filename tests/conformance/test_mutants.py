@@ -17,7 +17,6 @@ from conformance.mutants import MUTANTS, Bus, SqliteBus
 from conformance.mutants_kv import Kv, SqliteKv
 from conformance.probes import MemoryProbe, SqliteProbe
 
-
 IMPATIENT = "0.2"
 
 
