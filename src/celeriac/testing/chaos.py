@@ -156,9 +156,15 @@ class _Proof:
             stack.callback(sender.stop)
             self._play(cast, sender)
             duration_s = time.monotonic() - self._began_at
+            problems: list[str] = []
+            if down := cast.await_up():
+                problems.append(f"{down} workers did not come back")
             _let_pass(_LAST_WORDS_S)
-            left_behind = cast.stop()
-            return judge(self._evidence(app, cast, duration_s, left_behind), self._plan.recovery_max_s)
+            if left_behind := cast.stop():
+                problems.append(f"{left_behind} processes of workers were left behind")
+            if cast.unasked:
+                problems.append(f"{cast.unasked} workers ended that nobody had killed")
+            return judge(self._evidence(app, cast, duration_s, problems), self._plan.recovery_max_s)
 
     def _close_book(self) -> None:
         # The database may be what broke; then that was told.
@@ -195,12 +201,7 @@ class _Proof:
     def _next_kill_s(self) -> float:
         return self._plan.kill_each_s * self._chance.uniform(*_JITTER)
 
-    def _evidence(self, app: Celeriac, cast: Cast, duration_s: float, left_behind: int) -> Evidence:
-        problems: list[str] = []
-        if left_behind:
-            problems.append(f"{left_behind} processes of workers were left behind")
-        if cast.unasked:
-            problems.append(f"{cast.unasked} workers ended that nobody had killed")
+    def _evidence(self, app: Celeriac, cast: Cast, duration_s: float, problems: list[str]) -> Evidence:
         if damage := self._book.damage():
             problems.append(f"the database is damaged: {damage}")
         return Evidence(

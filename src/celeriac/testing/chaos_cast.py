@@ -116,6 +116,19 @@ class Cast:
                     raise ChaosError(f"workers end by themselves, the last one with {code}; their logs tell why")
             self._workers[index] = self._start()
 
+    def await_up(self) -> int:
+        """Wait until every worker has its node again; how many have not after a while. Raises ChaosError."""
+        deadline = time.monotonic() + _START_S
+        while True:
+            self.look_after()
+            down = sum(not self._is_up(worker) for worker in self._workers)
+            if not down or time.monotonic() > deadline:
+                return down
+            time.sleep(_NAP_S)
+
+    def _is_up(self, worker: subprocess.Popen[bytes]) -> bool:
+        return worker.poll() is None and bool(_members(worker.pid, "node"))
+
     @property
     def unasked(self) -> int:
         """How often a worker has ended that nobody had killed."""
@@ -124,14 +137,15 @@ class Cast:
     def kill_one(self, chance: random.Random) -> Kill | None:
         """Kill a process of a random kind of a random worker that is up; None if there is none just now. One that is
         still starting has nothing to lose: it would only keep the proof from going on."""
-        up = [worker.pid for worker in self._workers if worker.poll() is None and _member(worker.pid, "node", chance)]
+        up = [worker.pid for worker in self._workers if self._is_up(worker)]
         if not up:
             return None
         main = chance.choice(up)
         kind = chance.choice(KINDS)
-        pid = main if kind == "main" else _member(main, kind, chance)
-        if not pid:
+        pids = [main] if kind == "main" else _members(main, kind)
+        if not pids:
             return None
+        pid = chance.choice(pids)
         # Before the kill: so a recovery is never shorter than it was.
         kill = Kill(time.monotonic(), kind, pid, main)
         with suppress(ProcessLookupError):
@@ -192,10 +206,9 @@ def _environ(pid: int) -> bytes:
     return b""
 
 
-def _member(main: int, kind: KillKind, chance: random.Random) -> int:
-    """A process of that kind below a main process; 0 if there is none."""
-    pids = [pid for pid in _children_of(main) if (_name_of(pid) == _NODE) == (kind == "node")]
-    return chance.choice(pids) if pids else 0
+def _members(main: int, kind: KillKind) -> list[int]:
+    """The processes of that kind below a main process."""
+    return [pid for pid in _children_of(main) if (_name_of(pid) == _NODE) == (kind == "node")]
 
 
 def _children_of(pid: int) -> Sequence[int]:
