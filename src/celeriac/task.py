@@ -18,8 +18,6 @@ from celeriac.result import AsyncResult
 from celeriac.task_running import RunningTask
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
-
     from celeriac.app import Celeriac
 
 P = ParamSpec("P")
@@ -37,7 +35,7 @@ class TaskBase(Calls[P, R], RunningTask, Signs[P, R], Generic[P, C, R]):
         """The body. A class-based task defines it."""
         raise NotImplementedError(f"task {self.name} defines no run()")
 
-    def bind(self, app: Celeriac) -> Self:
+    def bind(self, app: Celeriac) -> TaskBase[P, C, R]:
         """Belong to `app`; the app calls it. Raises TypeError or ValueError for an option that is wrong."""
         self._bind(app, self.run, None if type(self).__call__ is TaskBase.__call__ else self.__call__)
         return self
