@@ -142,5 +142,6 @@ def _class_of(kind: type[BaseException]) -> type[BaseException]:
         from asyncio import CancelledError
 
         names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
-        made = _classes[kind] = type(kind.__name__, (kind, CancelledError), names)
+        bases: tuple[Any, ...] = (kind, CancelledError)
+        made = _classes[kind] = type(kind.__name__, bases, names)
     return made

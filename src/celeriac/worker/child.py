@@ -7,7 +7,6 @@ import logging
 import mmap
 import os
 import signal
-import socket
 from collections.abc import Mapping
 from functools import partial
 from types import FrameType

@@ -32,6 +32,8 @@ from celeriac.worker.child import Post, be_child
 from unit.pools import bodies
 
 SCALE = float(os.environ.get("CELERIAC_TEST_SCALE", "1"))
+BOUND_S = 10.0
+"""What takes longer has failed."""
 RECORDS = 4096
 CHILD = 1
 
@@ -130,7 +132,11 @@ class Hosting:
         self.gone: Gone | None = None
         self._seqs = itertools.count(1)
         self.pool.start(CHILD, mode.pool)
-        self.until(lambda: self.said(Hello))
+        try:
+            self.until(lambda: self.said(Hello))
+        except BaseException:
+            self.close()
+            raise
 
     def job(self, body: str, *args: Any, conclude: Any = None) -> int:
         """Give one job; its number, which is its body's first argument."""
@@ -138,13 +144,20 @@ class Hosting:
 
     def jobs(self, count: int, body: str, *args: Any, conclude: Any = None) -> list[int]:
         """Give several at once. `body` without its kind is that of this mode's."""
-        name = f"{body}_{self.mode.kind}"
+        return self._give([self._frame(body, *args, conclude=conclude) for _ in range(count)])
+
+    def mixed(self, *names: str) -> list[int]:
+        """Give jobs of different bodies at once."""
+        return self._give([self._frame(body) for body in names])
+
+    def _frame(self, body: str, *args: Any, conclude: Any = None) -> JobFrame:
+        name, seq = f"{body}_{self.mode.kind}", next(self._seqs)
         if name not in bodies.app.tasks:
             name = body
-        frames = []
-        for seq in itertools.islice(self._seqs, count):
-            message = encode_call(Call(id=f"id-{seq}", task=name, queue="celery", args=(seq, *args), kwargs={}))
-            frames.append(JobFrame(seq, seq, message, 1, 0, False, conclude))
+        message = encode_call(Call(id=f"id-{seq}", task=name, queue="celery", args=(seq, *args), kwargs={}))
+        return JobFrame(seq, seq, message, 1, 0, False, conclude)
+
+    def _give(self, frames: list[JobFrame]) -> list[int]:
         assert self.pool.submit(CHILD, frames)
         return [frame.seq for frame in frames]
 
@@ -163,9 +176,9 @@ class Hosting:
                 self.gone = self.pool.gone(news)
                 self.frames += self.gone.last_words
 
-    def until(self, condition: Callable[[], Any], within_s: float = 10.0) -> Any:
+    def until(self, condition: Callable[[], Any], within_s: float | None = None) -> Any:
         """Pump until the condition holds; its value."""
-        deadline = time.monotonic() + within_s * SCALE
+        deadline = time.monotonic() + (BOUND_S if within_s is None else min(within_s, 2 * BOUND_S)) * SCALE
         while True:
             self.pump()
             value = condition()
@@ -186,7 +199,7 @@ class Hosting:
             found[frame.seq] = frame
         return found
 
-    def ended(self, *seqs: int, within_s: float = 10.0) -> list[Any]:
+    def ended(self, *seqs: int, within_s: float | None = None) -> list[Any]:
         """The results of these jobs, when they have all ended: values, or exceptions."""
         self.until(lambda: set(seqs) <= set(self.done()), within_s)
         done = self.done()
@@ -215,7 +228,7 @@ class Hosting:
         self.until(lambda: len(self.said(Back)) > before)
         return set(self.said(Back)[before].seqs)
 
-    def left(self, within_s: float = 10.0) -> Gone:
+    def left(self, within_s: float | None = None) -> Gone:
         """Wait until the child is gone."""
         self.until(lambda: self.gone, within_s)
         assert self.gone is not None

@@ -152,17 +152,17 @@ class Volley:
         """Outcomes of all jobs, when they have ended."""
         hosting, seqs = self.hosting, []
         for _ in range(rounds):
-            batch = hosting.jobs(4, self.body, self.random.uniform(0.001, 0.006))
+            batch = hosting.jobs(4, self.body, self.random.uniform(0.002, 0.010))
             seqs += batch
             for seq in batch:
                 self._await(lambda seq=seq: board[seq], 0.02)
-                ends_at = time.monotonic() + self.random.uniform(0, 0.008)
+                ends_at = time.monotonic() + self.random.uniform(0, 0.011)
                 self._await(lambda ends_at=ends_at: time.monotonic() > ends_at, 0.02)
                 self._break_in(seq)
                 if self.random.random() < 0.3:
                     self._break_in(self.random.choice(batch))
             hosting.pump(0)
-        hosting.until(lambda: set(seqs) <= set(hosting.done()), 40)
+        hosting.until(lambda: hosting.gone or set(seqs) <= set(hosting.done()), 20)
         return hosting.done()
 
     @staticmethod
