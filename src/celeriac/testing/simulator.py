@@ -17,6 +17,7 @@ from celeriac.testing.simulator_checks import safety_checkers
 from celeriac.testing.simulator_node import SimNode
 from celeriac.testing.simulator_plan import Fault, Plan, TaskPlan, plan_of
 from celeriac.testing.simulator_promptness import Promptness
+from celeriac.testing.simulator_sharing import sharing_checkers
 from celeriac.testing.simulator_world import Fact, Watcher, World
 
 PROBE_S = 0.025
@@ -61,7 +62,8 @@ class Cluster:
         for _ in range(self.plan.nodes):
             self._start_later(world.rng.uniform(0.0, 0.3))
         for task in self.plan.tasks:
-            world.at(task.at, self._publish, task)
+            if not task.sent_by:
+                world.at(task.at, self._publish, task)
         for fault in self.plan.faults:
             world.at(fault.at, self._strike, fault)
         last_task = max((task.at + task.delay_s for task in self.plan.tasks), default=0.0)
@@ -140,6 +142,8 @@ class Cluster:
             node.wall_offset += (fault.b - 0.5) * 7200.0
         elif fault.kind == "stop":
             grace_s = _GRACES[fault.a % len(_GRACES)]
+            if grace_s is None and any(task.waits_for for task in self.plan.tasks):
+                grace_s = 10.0  # what waits for tasks that nobody takes any more would wait for ever
             if fault.b < 0.3 and grace_s is not None:
                 node.stop_while_claiming = grace_s
             else:
@@ -155,8 +159,9 @@ class Cluster:
             world.store.down_until = world.now + 0.2 + 3.0 * fault.b
             world.at(world.store.down_until + 0.001, self._ring)
         elif fault.kind == "resize":
-            node.target = fault.a % 5
-            node.hear(Resize(node.target))
+            pool = self.plan.policy.pools[fault.a // 5 % len(self.plan.policy.pools)]
+            node.targets[pool.name] = fault.a % 5
+            node.hear(Resize(fault.a % 5, pool.name))
         elif fault.kind == "steal":
             claimed = [row for claims in world.store.claims.values() for row in claims.values()]
             if claimed:
@@ -189,9 +194,10 @@ class Cluster:
         for node in list(self.nodes.values()):
             node.resume()
             node.commit_s = 0.0015
-            if node.target != self.plan.policy.pools[0].children:
-                node.target = self.plan.policy.pools[0].children
-                node.hear(Resize(node.target))
+            for pool in self.plan.policy.pools:
+                if node.targets[pool.name] != pool.children:
+                    node.targets[pool.name] = pool.children
+                    node.hear(Resize(pool.children, pool.name))
         self._ring()
 
     # ------------------------------------------------------------ the end
@@ -222,7 +228,7 @@ class Cluster:
 def simulate(seed: int, plan: Plan | None = None) -> Report:
     """Run the cluster of this seed (or of this plan) to its end and judge it."""
     promptness = Promptness()
-    watchers: list[Watcher] = [*safety_checkers(), promptness]
+    watchers: list[Watcher] = [*safety_checkers(), *sharing_checkers(), promptness]
     world = World(plan if plan is not None else plan_of(seed), watchers)
     cluster = Cluster(world, promptness)
     turns, second = 0, 0.0

@@ -35,7 +35,7 @@ class NothingLost:
         elif what == "acked":
             if fact.flag:
                 self._owed[task] = fact.node
-            elif world.tasks[task].task == "quiet":
+            elif world.tasks[task].kind == "quiet":
                 plan = world.tasks[task]
                 if task not in self._ended and task not in world.store.cancelled and plan.expires_in_s is None:
                     world.violation(f"{task} was acknowledged but never ran")
@@ -95,7 +95,7 @@ class AtMostOnce:
         """Take in one fact."""
         if fact.what == "acked" and fact.flag and fact.receipt is not None:
             self._acked.add(fact.receipt)
-        elif fact.what == "began" and world.tasks[fact.task].task == "once":
+        elif fact.what == "began" and world.tasks[fact.task].kind == "once":
             self._begun[fact.task] += 1
             allowed = 2 if world.tasks[fact.task].course == "retry" else 1
             if self._begun[fact.task] > allowed:
@@ -151,8 +151,8 @@ class JustVerdicts:
             crashes = self._crashes[task]
             if plan.fault or plan.hard_s is not None:
                 return
-            needed = {"once": 1, "final": 1}.get(plan.task, world.plan.policy.crash_limit)
-            if plan.task == "once" and task in self._cut:
+            needed = {"once": 1, "final": 1}.get(plan.kind, world.plan.policy.crash_limit)
+            if plan.kind == "once" and task in self._cut:
                 return
             if crashes < needed:
                 world.violation(f"{task} failed after {crashes} crashes without a fault of its own")
@@ -166,7 +166,7 @@ class JustVerdicts:
                 world.violation(f"the dead letter of {task} counts {crashes} crashes")
         for task in sorted(self._failed - dead.keys()):
             plan = world.tasks[task]
-            always = plan.course == "crash" and plan.task in {"late", "quiet"} and plan.hard_s is None
+            always = plan.course == "crash" and plan.kind in {"late", "quiet"} and plan.hard_s is None
             if always and not plan.fault:
                 world.violation(f"{task} crashed too often, but is no dead letter")
 

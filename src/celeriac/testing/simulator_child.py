@@ -6,9 +6,10 @@ from collections import deque
 from typing import Protocol
 
 from celeriac.core.engine.effects import Job
-from celeriac.core.engine.events import ChildUp, Died, Event, Finished, Returned, Started
+from celeriac.core.engine.events import ChildUp, Died, Event, Finished, Resumes, Returned, Started, Waits
 from celeriac.model.message import Ack, Bury, Message, Receipt, Record, Verdict
-from celeriac.model.states import FAILURE, RETRY, REVOKED, SUCCESS
+from celeriac.model.policy import PoolPolicy
+from celeriac.model.states import FAILURE, RETRY, SUCCESS
 from celeriac.testing.simulator_plan import TaskPlan
 from celeriac.testing.simulator_world import Fact, World
 
@@ -33,23 +34,25 @@ class Parent(Protocol):
 class Body:
     """One run of a task in a slot."""
 
-    __slots__ = ("at", "job", "plan", "shown")
+    __slots__ = ("at", "job", "plan", "shown", "waiting")
 
     def __init__(self, job: Job, plan: TaskPlan, at: float) -> None:
         self.job = job
         self.plan = plan
         self.at = at
         self.shown = False
+        self.waiting = False
 
 
 class SimChild:
     """One process with slots."""
 
-    def __init__(self, world: World, parent: Parent, number: int) -> None:
+    def __init__(self, world: World, parent: Parent, number: int, pool: PoolPolicy) -> None:
         self.world = world
         self.parent = parent
         self.id = number
-        self.slots = world.plan.policy.pools[0].slots
+        self.pool = pool
+        self.slots = pool.slots
         self.alive = True
         self.up = False
         self.leaving = False
@@ -115,14 +118,13 @@ class SimChild:
         if how == "soft":
             if body is not None and not body.plan.stubborn and body.job.conclude is None:
                 self.world.after(_CLEAN_UP_S, self._end, seq, body, FAILURE, _ACK)
-        elif self.world.plan.policy.pools[0].kills:
+        elif self.pool.kills:
             if how == "terminate" and body is not None and body.plan.stubborn:
                 return  # it has a handler for the signal
             if body is not None or (slipped and self.running):
                 self.die("signal 9 (SIGKILL)", True)
         elif body is not None and not body.plan.stubborn:
-            state = REVOKED if how == "terminate" else FAILURE
-            self.world.after(_CLEAN_UP_S, self._end, seq, body, state, _ACK)
+            self.world.after(_CLEAN_UP_S, self._end, seq, body, FAILURE, _ACK)
 
     def retire(self) -> None:
         """End when nothing runs."""
@@ -145,9 +147,10 @@ class SimChild:
         if not self.alive:
             return
         self.alive = False
+        company = sum(1 for body in self.running.values() if body.job.conclude is None) if self.parent.alive else 0
         for seq, body in self.running.items():
             what = "cut" if ordered else "crashed"
-            self._tell(what, body.job, seq)
+            self._tell(what, body.job, seq, company)
         self._tell_child("child_died")
         if self.parent.alive:
             self._say(Died(self.id, tuple(self.running), reason))
@@ -155,8 +158,13 @@ class SimChild:
     # ------------------------------------------------------------ bodies
 
     def _advance(self) -> None:
-        while self.queue and len(self.running) < self.slots and self.alive and not self.leaving:
+        while self.queue and len(self.running) < self._width() and self.alive and not self.leaving:
             self._begin(self.queue.popleft()[0])
+
+    def _width(self) -> int:
+        """How many bodies it may be in: where they share the process, those that wait do not count."""
+        waits = 0 if self.pool.kills else sum(1 for body in self.running.values() if body.waiting)
+        return self.slots + min(waits, max(self.slots, self.world.plan.policy.extra_max))
 
     def _begin(self, job: Job) -> None:
         world = self.world
@@ -172,20 +180,54 @@ class SimChild:
             return
         self._tell("began", job, job.seq)
         duration_s = plan.duration_s
-        if plan.task == "back" and job.arrival.delivery.redelivered:
+        if plan.kind == "back" and job.arrival.delivery.redelivered:
             duration_s = 0.001  # else what goes back when it is over its limit would do so for ever
         crashes = plan.course == "crash" or (plan.course == "crash_once" and not job.arrival.delivery.redelivered)
         if crashes:
             world.after(duration_s / 2, self._crash, job.seq, body)
+        elif plan.waits_for:
+            world.after(duration_s / 2, self._send, job.seq, body)
         elif plan.course == "fail":
             verdict: Verdict = Bury("asked for") if plan.stubborn else _ACK
             world.after(duration_s, self._end, job.seq, body, FAILURE, verdict)
         elif plan.course == "retry" and not job.arrival.delivery.message.reply_to:
             world.after(duration_s, self._end, job.seq, body, RETRY, _ACK)
-        elif plan.course != "hang" or (plan.task == "back" and job.arrival.delivery.redelivered):
+        elif plan.course != "hang" or (plan.kind == "back" and job.arrival.delivery.redelivered):
             if plan.hogs and self.slots == 1:
                 self.quiet_until = world.now + duration_s
             world.after(duration_s, self._end, job.seq, body, SUCCESS, _ACK)
+
+    def _send(self, seq: int, body: Body) -> None:
+        """Send the tasks that this one waits for, if no run before this one did."""
+        world = self.world
+        if not self.alive or self.running.get(seq) is not body:
+            return
+        if world.store.down_until > world.now:
+            world.at(world.store.down_until + 0.001, self._send, seq, body)
+            return
+        for sent in body.plan.waits_for:
+            if sent not in world.published:
+                world.store.publish(Message(sent, world.tasks[sent].task, "q", b"", b""), world.now)
+        self._wait(seq, body)
+
+    def _wait(self, seq: int, body: Body) -> None:
+        world = self.world
+        if not self.alive or self.running.get(seq) is not body:
+            return
+        missing = [sent for sent in body.plan.waits_for if sent not in world.ended]
+        if missing and not body.waiting:
+            body.waiting = True
+            self._tell("waits", body.job, seq)
+            self._say(Waits(self.id, seq))
+            self._advance()
+        if missing:
+            world.waiters.setdefault(missing[0], []).append(lambda: self._wait(seq, body))
+            return
+        if body.waiting:
+            body.waiting = False
+            self._tell("resumes", body.job, seq)
+            self._say(Resumes(self.id, seq))
+        world.after(body.plan.duration_s / 2, self._end, seq, body, SUCCESS, _ACK)
 
     def _crash(self, seq: int, body: Body) -> None:
         if self.alive and self.running.get(seq) is body:
@@ -202,7 +244,7 @@ class SimChild:
             # The mark of a second try; what a real retry would write into the headers.
             again = Message(message.id, message.task, message.queue, b"", b"", reply_to="again")
             follow_ups = (again,)
-        records = () if message.task == "quiet" else (Record(message.id, state, b""),)
+        records = () if body.plan.kind == "quiet" else (Record(message.id, state, b""),)
         if self.tasks_left is not None and body.job.conclude is None:
             self.tasks_left -= 1
         retiring = self.tasks_left is not None and self.tasks_left <= 0 and not self.leaving
@@ -228,7 +270,11 @@ class SimChild:
         """How many slots could begin a job now."""
         if not self.up or not self.alive or self.leaving:
             return 0
-        return max(0, self.slots - len(self.running) - len(self.queue))
+        return max(0, self._width() - len(self.running) - len(self.queue))
+
+    def active(self) -> int:
+        """How many of its bodies do something."""
+        return sum(1 for body in self.running.values() if not body.waiting)
 
     def receipts(self) -> list[Receipt]:
         """The claims whose bodies it is in, as the shared page shows them."""
@@ -239,13 +285,12 @@ class SimChild:
         jobs = [job for job, _ in self.queue] + [body.job for body in self.running.values()]
         return [job.arrival.delivery.receipt for job in jobs]
 
-    def _tell(self, what: str, job: Job, seq: int) -> None:
+    def _tell(self, what: str, job: Job, seq: int, number: float = 0.0) -> None:
         delivery = job.arrival.delivery
-        concluding = job.conclude is not None
-        fact = Fact(
-            self.world.now, what, self.parent.id, self.id, delivery.message.id, seq, delivery.receipt, flag=concluding
+        task, flag = delivery.message.id, job.conclude is not None
+        self.world.tell(
+            Fact(self.world.now, what, self.parent.id, self.id, task, seq, delivery.receipt, "", number, flag)
         )
-        self.world.tell(fact)
 
     def _tell_child(self, what: str) -> None:
         self.world.tell(Fact(self.world.now, what, self.parent.id, self.id))

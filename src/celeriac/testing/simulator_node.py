@@ -54,7 +54,8 @@ class SimNode:
         """A grace: stop with it when the next messages are on their way here."""
         self.wall_offset = 0.0
         self.commit_s = _COMMIT_S
-        self.target = world.plan.policy.pools[0].children
+        self.pools = {pool.name: pool for pool in world.plan.policy.pools}
+        self.targets = {pool.name: pool.children for pool in world.plan.policy.pools}
         self.fresh_since = world.now
         self._on_gone = on_gone
         self._inbox: list[Event] = []
@@ -131,7 +132,7 @@ class SimNode:
 
     def _spawn(self, effect: Spawn) -> None:
         self._tell("spawn", child=effect.child)
-        self.children[effect.child] = SimChild(self.world, self, effect.child)
+        self.children[effect.child] = SimChild(self.world, self, effect.child, self.pools[effect.pool])
 
     def _run(self, effect: Run) -> None:
         for job in effect.jobs:
@@ -204,7 +205,14 @@ class SimNode:
         if task.fault:
             return Arrival(delivery, None, "not JSON")
         expires_at = None if task.expires_in_s is None else WALL + task.at + task.expires_in_s
-        head = Head(task.id, task.task, expires_at=expires_at, time_limit_s=task.hard_s, soft_time_limit_s=task.soft_s)
+        head = Head(
+            task.id,
+            task.task,
+            expires_at=expires_at,
+            time_limit_s=task.hard_s,
+            soft_time_limit_s=task.soft_s,
+            linked=task.linked,
+        )
         return Arrival(delivery, head)
 
     def _settle(self, effect: Settle) -> None:
@@ -338,10 +346,6 @@ class SimNode:
             if child.alive:
                 placed.update(child.placed())
         return self.held.keys() - placed
-
-    def free_slots(self) -> int:
-        """Slots that could begin a task now."""
-        return sum(child.free_slots() for child in self.children.values())
 
     def _gone(self, what: str) -> None:
         self.alive = False

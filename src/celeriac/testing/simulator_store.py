@@ -24,6 +24,8 @@ class Row(Struct):
     key: int
     message: Message
     ready_at: float
+    due_at: float
+    """Since when it could run, wherever it was since then."""
     state: RowState = "ready"
     attempt: int = 0
     crashes: int = 0
@@ -53,7 +55,8 @@ class SimStore:
 
     def publish(self, message: Message, now: float) -> Row:
         """Accept a message."""
-        row = Row(self._next_key, message, max(now, message.eta_at if message.eta_at is not None else now))
+        due_at = max(now, message.eta_at if message.eta_at is not None else now)
+        row = Row(self._next_key, message, due_at, due_at)
         self._next_key += 1
         self.rows[row.key] = row
         self.ready[row.key] = row
@@ -110,7 +113,8 @@ class SimStore:
                 self.publish(message, now)
             task, state = _outcome(item)
             if state in READY_STATES:
-                self._tell("outcome", node=node, task=task, state=state, receipt=item.receipt)
+                bare = item.final is not None
+                self._tell("outcome", node=node, task=task, state=state, receipt=item.receipt, flag=bare)
         return stale
 
     def _apply(self, row: Row, item: SettleItem, node: int, now: float) -> None:
@@ -119,22 +123,26 @@ class SimStore:
         task = row.message.id
         if isinstance(verdict, Ack):
             row.state = "gone"
-            self._tell("acked", node=node, task=task, receipt=item.receipt, early=item.confirm)
+            self._tell("acked", node=node, task=task, receipt=item.receipt, flag=item.confirm)
         elif isinstance(verdict, Bury):
             row.state = "parked" if verdict.parked else "dead"
             row.crashes += verdict.crashed
-            self._tell("buried", node=node, task=task, reason=verdict.reason, parked=verdict.parked)
+            self._tell("buried", node=node, task=task, state=verdict.reason, flag=verdict.parked)
         else:
+            if verdict.after_s and not verdict.crashed:
+                self._tell("aside", node=node, task=task, receipt=item.receipt, number=verdict.after_s)
             self._back(row, verdict, now)
 
     def _back(self, row: Row, verdict: Release, now: float) -> None:
         row.state = "ready"
         row.holder = 0
         row.ready_at = now + verdict.after_s
+        if verdict.crashed or not verdict.after_s:
+            row.due_at = row.ready_at
         self.ready[row.key] = row
         if verdict.crashed:
             row.crashes += 1
-            self._tell("counted", task=row.message.id, crashes=row.crashes)
+            self._tell("counted", task=row.message.id, number=row.crashes)
         self._tell("released", task=row.message.id)
         self._on_ready(row.ready_at)
 

@@ -60,6 +60,11 @@ class World:
         self.store = SimStore(self._store_tells, plan.lease_s, self._ready_at)
         self.takers: Callable[[], None] | None = None
         """Wakes those who wait for messages; the cluster sets it."""
+        self.published: set[str] = set()
+        self.ended: set[str] = set()
+        """Tasks that have a final state."""
+        self.waiters: dict[str, list[Callable[[], None]]] = {}
+        """Who is told when these have ended."""
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._ties = 0
 
@@ -91,6 +96,12 @@ class World:
         """Put a fact on record and show it to the checkers."""
         self.history.append(fact)
         self.counts[fact.what] += 1
+        if fact.what == "published":
+            self.published.add(fact.task)
+        elif fact.what == "outcome":
+            self.ended.add(fact.task)
+            for act in self.waiters.pop(fact.task, ()):
+                self.after(self.lag(0.001), act)
         for watcher in self.watchers:
             watcher.see(self, fact)
 
@@ -113,11 +124,7 @@ class World:
         task: str = "",
         receipt: Receipt | None = None,
         state: str = "",
-        crashes: int = 0,
-        reason: str = "",
-        early: bool = False,
-        parked: bool = False,
+        number: float = 0.0,
+        flag: bool = False,
     ) -> None:
-        self.tell(
-            Fact(self.now, what, node, 0, task, 0, receipt, state or reason, float(crashes), flag=early or parked)
-        )
+        self.tell(Fact(self.now, what, node, 0, task, 0, receipt, state, number, flag))

@@ -18,8 +18,6 @@ from celeriac.model.message import Release
 _PROBES_PER_FILL = 4
 """While a pool is full, the node asks again when this part of the budget is there: few questions, not many small ones."""
 _AGAIN_MIN_S = 0.05
-_STILL_SHARE = 0.25
-"""A pool that has been full for a while is asked again after this part of that time."""
 _ALONE_AFTER_MAX_S = 10.0
 """Longest pause before the next delivery of a task that must run alone and found no place."""
 
@@ -36,7 +34,7 @@ def bound(state: State, now: Now, total: int, least: int, surplus: int, *, hungr
     """How many messages to ask for when all pools together have room for `total`, the fullest one for `least`, and
     `surplus` are held for which there is no room."""
     state.refill_at = inf
-    if not any(child.up for child in state.children.values()):
+    if not total or not any(child.up for child in state.children.values()):
         return 0
     surplus += sum(len(pool.suspects) for pool in state.pools.values())
     budget = int(refill(state, now)) - surplus
@@ -56,17 +54,12 @@ def room_to_come(pool: Pool) -> int:
     return pool.target * pool.policy.slots if pool.dormant or coming else 0
 
 
-def after_s(state: State, pool: Pool, now: Now) -> float:
-    """When a message that found no room in its pool should come again.
-
-    Soon, so that no slot stays idle meanwhile; but the later, the less of the budget is left, and the longer the pool
-    has made no progress: a task that has taken long will probably take as long again.
-    """
+def after_s(state: State, now: Now) -> float:
+    """When a message that found no room in its pool should come again: soon, so that no slot of ours or of another node
+    stays idle meanwhile; but the later, the less of the budget is left."""
     policy = state.policy
-    progress_at = max((child.progress_at for child in pool.hosts if child.up), default=-inf)
     spent = 1.0 - refill(state, now) / (policy.aside_max / 2)
-    pause_s = max(_AGAIN_MIN_S, spent * policy.aside_s, _STILL_SHARE * (now.monotonic - progress_at))
-    return min(policy.aside_s, pause_s)
+    return min(policy.aside_s, max(_AGAIN_MIN_S, spent * policy.aside_s))
 
 
 def release_overdue(state: State, pool: Pool, out: Out, now: Now) -> None:
@@ -83,18 +76,18 @@ def release_overdue(state: State, pool: Pool, out: Out, now: Now) -> None:
         kept = [flight for flight in line if flight.release_at > t]
         overdue = [flight for flight in line if flight.release_at <= t]
         for flight in overdue:
-            _release(state, pool, flight, now, out, alone=line is pool.suspects)
+            _release(state, flight, now, out, alone=line is pool.suspects)
         line.clear()
         line.extend(kept)
 
 
-def _release(state: State, pool: Pool, flight: Flight, now: Now, out: Out, *, alone: bool) -> None:
+def _release(state: State, flight: Flight, now: Now, out: Out, *, alone: bool) -> None:
     pause_s = 0.0
     if alone:
         # It comes to the same place again, where others like it wait, too.
         pause_s = min(_ALONE_AFTER_MAX_S, state.policy.aside_s * flight.arrival.delivery.receipt.attempt)
     elif state.mixed:
-        pause_s = after_s(state, pool, now)
+        pause_s = after_s(state, now)
         state.aside -= 1
     if flight.concluding:
         settle_bare(out, flight, pause_s)

@@ -6,7 +6,7 @@ from celeriac.core.engine.dispatch import not_begun, recall
 from celeriac.core.engine.effects import Kill, Retire, Spawn
 from celeriac.core.engine.events import ChildUp, Now
 from celeriac.core.engine.prefetch import first_depth
-from celeriac.core.engine.state import END, NEIGHBOURS_S, RETIRE_WAIT_S, Child, Out, Pool, State
+from celeriac.core.engine.state import END, LINGER_S, NEIGHBOURS_S, RETIRE_WAIT_S, SPARE, Child, Out, Pool, State
 
 _RESPAWN_FIRST_S = 0.5
 """Pause before the second attempt to start a child that dies at its start; it doubles from there."""
@@ -80,7 +80,7 @@ def retiring(state: State, child: Child, now: Now, out: Out) -> None:
     child.leaving = True
     child.retired = True
     state.alarm(now.monotonic + RETIRE_WAIT_S, END, child.id)
-    if child.slots == 1:
+    if not child.home.shared:
         return
     # It gives back what it had when it decided to end; what was on its way then must be asked for.
     flights = not_begun(child)
@@ -89,6 +89,13 @@ def retiring(state: State, child: Child, now: Now, out: Out) -> None:
     if child.flights and child.replace and not state.stopping:
         child.replace = False
         spawn(state, out, child.home)
+
+
+def rest(state: State, child: Child, at: float) -> None:
+    """Look then whether this child still has a purpose."""
+    if not child.resting:
+        child.resting = True
+        state.alarm(at, SPARE, child.id)
 
 
 def on_child_up(state: State, event: ChildUp, now: Now, out: Out) -> None:
@@ -100,5 +107,7 @@ def on_child_up(state: State, event: ChildUp, now: Now, out: Out) -> None:
     child.base = child.slots = max(1, event.slots)
     child.depth = first_depth(state, child)
     child.progress_at = now.monotonic
+    if child.alone:
+        rest(state, child, now.monotonic + LINGER_S)
     if child.leaving:
         leave_if_empty(state, child, now, out)

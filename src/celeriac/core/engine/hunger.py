@@ -48,7 +48,7 @@ def hunger(state: State, now: Now, out: Out) -> None:
             surplus -= room
         if idle > 0:
             idle_slots += idle
-    if state.mixed and total:
+    if state.mixed:
         total = bound(state, now, total, least, surplus, hungry=hungry)
         # With a budget that refills all the time, each look would find a little more room.
         idle_slots //= 2

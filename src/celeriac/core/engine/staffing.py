@@ -7,10 +7,10 @@ ends unless it is wanted again soon.
 
 from __future__ import annotations
 
-from celeriac.core.engine.children import kill, leave_if_empty, spawn
+from celeriac.core.engine.children import kill, leave_if_empty, rest, spawn
 from celeriac.core.engine.dispatch import give_alone, not_begun, recall
 from celeriac.core.engine.events import Now, Resize
-from celeriac.core.engine.state import ALONE_MAX, LINGER_S, SPARE, Child, Out, Pool, State
+from celeriac.core.engine.state import ALONE_MAX, LINGER_S, Child, Out, Pool, State
 
 
 def missing(state: State, pool: Pool) -> int:
@@ -45,7 +45,7 @@ def staff(state: State, pool: Pool, now: Now, out: Out) -> None:
     for child in idle_first[: max(0, -lacking)]:
         pool.hosts.remove(child)
         pool.spares.append(child)
-        rest(state, child, now)
+        rest(state, child, now.monotonic + LINGER_S)
         flights = not_begun(child)
         if flights:
             recall(child, flights, out)
@@ -60,21 +60,16 @@ def _call_off(state: State, pool: Pool, most: int) -> int:
     return dropped
 
 
-def rest(state: State, child: Child, now: Now) -> None:
-    """From now on, look whether this child still has a purpose."""
-    if not child.resting:
-        child.resting = True
-        state.alarm(now.monotonic + LINGER_S, SPARE, child.id)
-
-
 def retire_spare(state: State, child: Child, now: Now, out: Out) -> None:
     """A child may have had no purpose for long enough: then it goes."""
     child.resting = False
     if child not in child.home.spares and not child.alone:
         return
-    rests_at = child.progress_at + LINGER_S
-    if child.flights or not child.up or rests_at > now.monotonic:
-        rest(state, child, now)
+    goes_at = child.progress_at + LINGER_S
+    if child.flights or not child.up:
+        rest(state, child, now.monotonic + LINGER_S)
+    elif goes_at > now.monotonic:
+        rest(state, child, goes_at)
     else:
         child.replace = False
         child.leaving = True
@@ -121,11 +116,12 @@ def fill_alone(state: State, pool: Pool, now: Now, out: Out) -> None:
     for child in pool.alone:
         if suspects and child.up and not child.leaving and not child.flights:
             give_alone(state, child, suspects.popleft(), now, out)
-            rest(state, child, now)
     if not suspects or state.stopping or not pool.target:
         return
-    there = sum(1 for child in pool.alone if not child.leaving)
+    # One whose job waits is not counted: what it waits for may be a suspect, too.
+    waiting = min(state.policy.extra_max, sum(1 for child in pool.alone if child.waits))
+    there = sum(1 for child in pool.alone if not child.leaving) - waiting
     there += sum(1 for start in state.spawns if start.pool is pool and start.alone)
-    busy = sum(1 for child in pool.alone if child.flights)
+    busy = sum(1 for child in pool.alone if child.flights and not child.waits)
     for _ in range(min(ALONE_MAX, busy + len(suspects)) - there):
         spawn(state, out, pool, alone=True)

@@ -1,0 +1,113 @@
+"""What must never happen where tasks share processes, pools, or a workflow: more checkers of safety."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+
+from celeriac.model.message import Receipt
+from celeriac.testing.simulator_world import Fact, Watcher, World
+
+_CONCLUDE_TRIES = 3
+"""So many children may die over the failure path of a task; then nobody is asked any more."""
+_ASIDE_MORE = 64
+"""What a node may set aside beyond its budget: what it held when a pool lost its room without warning."""
+
+
+class LinkedEndsAreTold:
+    """A task with links ends in a child, which tells those who depend on it; never by its bare final state.
+
+    But for those that were acknowledged at their start: once its node has to go, nobody may be given them again.
+    """
+
+    def __init__(self) -> None:
+        self._deaths: Counter[str] = Counter()
+
+    def see(self, world: World, fact: Fact) -> None:
+        """Take in one fact."""
+        if fact.what in {"crashed", "cut"} and fact.flag:
+            self._deaths[fact.task] += 1
+        elif fact.what == "outcome" and fact.flag:
+            plan = world.tasks[fact.task]
+            if plan.linked and plan.kind != "once" and not plan.fault and self._deaths[fact.task] < _CONCLUDE_TRIES:
+                world.violation(f"{fact.task} has links, and nobody told them of its end: {fact.state}")
+
+    def end(self, world: World) -> None:
+        """Nothing is left to judge."""
+
+
+class NeighboursAreInnocent:
+    """Nothing becomes a dead letter by a crash in company: then another one may have done it."""
+
+    def __init__(self) -> None:
+        self._company: dict[str, float] = {}
+        """How many ran in the process that the task crashed with last; 0 if its node died."""
+
+    def see(self, world: World, fact: Fact) -> None:
+        """Take in one fact."""
+        if fact.what == "crashed" and not fact.flag:
+            self._company[fact.task] = fact.number
+        elif fact.what == "buried" and not fact.flag and self._company.get(fact.task, 0) > 1:
+            plan = world.tasks[fact.task]
+            if not plan.fault and plan.course != "fail":
+                world.violation(f"{fact.task} is buried, and {self._company[fact.task]:g} ran where it crashed")
+
+    def end(self, world: World) -> None:
+        """Nothing is left to judge."""
+
+
+class EndedAsTold:
+    """A run that the node told to end is SUCCESS, if it was through with it; else what the node ended it for."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[int, int, int], str] = {}
+        self._ended: dict[Receipt, str] = {}
+
+    def see(self, world: World, fact: Fact) -> None:
+        """Take in one fact."""
+        run = (fact.node, fact.child, fact.seq)
+        if fact.what == "interrupt" and fact.state == "terminate":
+            self._told.setdefault(run, "REVOKED")
+        elif fact.what == "interrupt" and fact.state == "hard":
+            self._told.setdefault(run, "FAILURE")
+        elif fact.what == "ended" and fact.receipt is not None and run in self._told:
+            self._ended[fact.receipt] = self._told[run]
+        elif fact.what == "outcome" and fact.receipt in self._ended and fact.state != "SUCCESS":
+            told = self._ended[fact.receipt]
+            if fact.state != told:
+                world.violation(f"{fact.task} was told to end as {told}, and is {fact.state}")
+
+    def end(self, world: World) -> None:
+        """Nothing is left to judge."""
+
+
+class AsideWithinBudget:
+    """A node does not go in circles: what it hands back because a pool is full is bounded, and not put off for long."""
+
+    def __init__(self) -> None:
+        self._crashes: dict[str, float] = {}
+        self._lately: defaultdict[int, deque[float]] = defaultdict(deque)
+
+    def see(self, world: World, fact: Fact) -> None:
+        """Take in one fact."""
+        if fact.what == "counted":
+            self._crashes[fact.task] = fact.number
+        elif fact.what == "aside":
+            policy = world.plan.policy
+            if self._crashes.get(fact.task, 0) >= max(1, policy.crash_limit - 1):
+                return  # waits for a process to itself
+            if fact.number > policy.aside_s:
+                world.violation(f"{fact.task} was set aside for {fact.number:.2f} s")
+            lately = self._lately[fact.node]
+            lately.append(fact.at)
+            while lately[0] <= fact.at - 1.0:
+                lately.popleft()
+            if len(lately) > policy.aside_max + _ASIDE_MORE:
+                world.violation(f"node {fact.node} set {len(lately)} messages aside within a second")
+
+    def end(self, world: World) -> None:
+        """Nothing is left to judge."""
+
+
+def sharing_checkers() -> list[Watcher]:
+    """One of each."""
+    return [LinkedEndsAreTold(), NeighboursAreInnocent(), EndedAsTold(), AsideWithinBudget()]
