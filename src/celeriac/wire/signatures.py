@@ -74,14 +74,16 @@ def node_of(signature: object) -> Node:
         return _node_of(signature)
     except RecursionError:
         raise DecodeError("a signature is nested too deeply") from None
-    except ValueError as exc:
-        raise DecodeError(str(exc)) from None
+    except (TypeError, ValueError) as exc:  # values of odd types within: only the message is wrong, not this process
+        raise DecodeError(f"a signature cannot be understood: {exc}") from None
 
 
 def _node_of(signature: object) -> Node:
     if not isinstance(signature, Mapping):
         raise DecodeError(f"a signature is a mapping with the key 'task', not a {type(signature).__name__}")
     kind = signature.get("subtask_type")
+    if kind is not None and not isinstance(kind, str):
+        raise DecodeError(f"a signature has the unknown type {str(kind)[:60]!r}")
     if kind in _LATER:
         raise NotImplementedError(f"a signature of the type {kind!r}: {_LATER[kind]} come in a later release")
     args, kwargs = _part(signature, "args", Sequence), _part(signature, "kwargs", Mapping)
@@ -120,6 +122,10 @@ def _part(signature: Mapping[str, Any], name: str, kind: type) -> Any:
         return () if kind is Sequence else {}
     if not isinstance(value, kind) or isinstance(value, (str, bytes)):
         raise DecodeError(f"{name!r} of a signature is a {type(value).__name__}")
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise DecodeError(f"{name!r} of a signature have {str(key)[:60]!r} as a name, which is no text")
     return value
 
 

@@ -265,6 +265,37 @@ def test_a_message_that_belongs_to_a_chord_is_not_run_and_its_chain_told(app, ta
     assert tasks.seen == []
 
 
+ODD = [[], ["chain"], {}, {"x": 1}, 0, -1, 1.5, True, "", "chain", "group", None]
+"""Values where others are expected, as JSON can carry them."""
+
+
+@pytest.mark.parametrize("field", ["callbacks", "errbacks", "chain"])
+@pytest.mark.parametrize("part", ["task", "args", "kwargs", "options", "subtask_type", "immutable", "tasks", "task_id"])
+@pytest.mark.parametrize("conclude", [None, Final("FAILURE", "WorkerLostError", ("gone",))])
+def test_what_follows_may_be_of_any_shape_and_harms_nobody_but_its_task(tasks, perform_message, field, part, conclude):
+    for odd in ODD:
+        follower: dict[str, object] = {"task": "t.add", "args": [], "kwargs": {}, "options": {}, "subtask_type": None}
+        if part == "tasks":
+            follower.update(subtask_type="chain", kwargs={"tasks": odd})
+        elif part == "task_id":
+            names = ("task_id", "group_id", "stamped_headers", "link", "link_error", "retries", "chain", "headers")
+            follower["options"] = dict.fromkeys(names, odd)
+        else:
+            follower[part] = odd
+        call = Call(id="x", task="t.add", queue="celery", args=(1, 1), **{field: [follower]})
+        ended = perform_message(encode_call(call), conclude)
+        assert ended.state in ("SUCCESS", "FAILURE")
+        assert conclude is None or ended.state == conclude.state
+
+
+def test_a_task_whose_callback_is_of_no_known_type_is_not_run(tasks, perform_message):
+    callback = {"task": "t.add", "args": [], "kwargs": {}, "options": {}, "subtask_type": ["chain"]}
+    ended = perform_message(encode_call(Call(id="x", task="t.add", queue="celery", args=(1, 1), callbacks=[callback])))
+    assert (ended.state, type(ended.verdict)) == ("FAILURE", Bury)
+    assert "not run: a signature has the unknown type" in ended.verdict.reason
+    assert tasks.seen == []
+
+
 def test_a_task_that_was_cancelled_or_expired_revokes_what_follows(app, tasks, peek, perform_message):
 
     result = (tasks.add.s(1, 1) | tasks.add.s(1) | group(tasks.mul.s(1), tasks.mul.s(2))).apply_async(

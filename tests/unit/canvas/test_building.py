@@ -196,6 +196,14 @@ def test_what_is_no_signature_is_refused(tasks, wrong):
         signature(wrong)
 
 
+@pytest.mark.parametrize("kind", [None, "chain", ["chain"], {"a": 1}, 7, True])
+@pytest.mark.parametrize("part", ["options", "kwargs"])
+def test_a_mapping_of_odd_types_is_refused_with_what_is_wrong(kind, part):
+    names_odd = {"task": "x", "subtask_type": kind, part: {1: 2}}
+    with pytest.raises(TypeError, match=r"no signature: .*(no text|unknown type)"):
+        signature(names_odd)
+
+
 def test_a_signature_that_holds_itself_is_refused():
     loop: dict = {"task": "celery.chain", "subtask_type": "chain", "kwargs": {}}
     loop["kwargs"]["tasks"] = [loop]
