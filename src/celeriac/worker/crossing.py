@@ -16,14 +16,17 @@ Call = tuple[Callable[..., object], tuple[Any, ...]]
 
 
 def pass_on(calls: Iterable[tuple[AbstractEventLoop | None, Call]]) -> None:
-    """Make calls on their loops; those without one here and now. What they raise is logged. A loop that is closed
-    makes none: nobody waits there any more."""
+    """Make calls on their loops; those without one here and now. What they raise is logged; on a loop, what is to end
+    the process does. A loop that is closed makes none: nobody waits there any more."""
     by_loop: dict[AbstractEventLoop | None, list[Call]] = {}
     for loop, call in calls:
         by_loop.setdefault(loop, []).append(call)
     for loop, its_calls in by_loop.items():
         if loop is None:
-            make_calls(its_calls)
+            try:
+                make_calls(its_calls)
+            except (KeyboardInterrupt, SystemExit):
+                _log.exception("a callback of a result wanted to end the process, which only its main thread can")
             continue
         try:
             loop.call_soon_threadsafe(make_calls, its_calls)
@@ -32,12 +35,20 @@ def pass_on(calls: Iterable[tuple[AbstractEventLoop | None, Call]]) -> None:
 
 
 def make_calls(calls: Sequence[Call]) -> None:
-    """Make each call; one that raises does not keep the others."""
+    """Make each call; one that raises does not keep the others. Raises what is to end the process, at the end."""
+    ends: BaseException | None = None
     for function, arguments in calls:
         try:
             function(*arguments)
-        except Exception:  # noqa: BLE001 - callbacks are user code
+        except (KeyboardInterrupt, SystemExit) as exc:
+            ends = exc
+        except BaseException:  # noqa: BLE001 - callbacks are user code
             _log.exception("a callback of a result failed")
+    if ends is not None:
+        try:
+            raise ends
+        finally:
+            ends = None  # it holds this frame
 
 
 def own_copy(error: BaseException) -> BaseException:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 
 import pytest
@@ -283,6 +284,42 @@ def test_then_without_a_loop_calls_on_the_thread_that_waits(app, div, drain, cap
     assert "of the user's" in caplog.text
     with pytest.raises(TypeError, match="calls a function"):
         result.then(None)
+
+
+@pytest.mark.parametrize("leaving", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_a_callback_that_wants_to_end_the_process_keeps_no_other_from_its_result(app, div, drain, caplog, leaving):
+    calls = []
+
+    def leaves(result):
+        raise leaving("by a callback")
+
+    async def main():
+        result = div.delay(6, 2)
+        waiting = asyncio.ensure_future(result.aget(timeout=20))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(result.then, leaves)
+        await asyncio.to_thread(result.then, lambda _: calls.append("second"))
+        await drained(app, drain)
+        assert await waiting == 3
+        await until(lambda: calls)
+
+    asyncio.run(main())
+    assert "by a callback" in caplog.text
+
+
+def test_on_a_loop_what_ends_the_process_does_so_when_the_others_are_told(app, div, drain):
+    calls = []
+
+    async def main():
+        result = div.delay(6, 2)
+        result.then(lambda _: sys.exit(3))
+        result.then(lambda _: calls.append("second"))
+        await drained(app, drain)
+        await asyncio.sleep(20)
+
+    with pytest.raises(SystemExit, match="3"):
+        asyncio.run(main())
+    assert calls == ["second"]
 
 
 def test_an_eager_result_is_awaited_like_any_other(app, div):
