@@ -33,6 +33,7 @@ from celeriac.model.errors import ImproperlyConfigured
 from celeriac.model.message import Record
 from celeriac.model.ports import Backend, Broker
 from celeriac.model.run import Runnable
+from celeriac.on_loops import NoticingBlock
 from celeriac.registry import TaskRegistry
 from celeriac.reporting import bugreport
 from celeriac.result import AsyncResult as Result
@@ -44,7 +45,7 @@ from celeriac.storing import revoke_tasks, write_state
 from celeriac.task import Task as BaseTask
 from celeriac.wire.records import Meta, decode_record
 from celeriac.worker.config import WorkerConfig
-from celeriac.worker.sender import BatchBlock, Sender
+from celeriac.worker.sender import Sender
 from celeriac.worker.watcher import Watcher
 from celeriac.worker_options import worker_config
 
@@ -216,10 +217,10 @@ class Celeriac(MakesTasks, SignsByName):
         """`send_task` for coroutines: the loop goes on meanwhile."""
         return await self.sender.sending(lambda: send_by_name(self, name, args, kwargs, options))
 
-    def batch(self) -> BatchBlock:
+    def batch(self) -> NoticingBlock:
         """``with app.batch():`` sends at its end all that was sent inside, as one; nothing if the block raises. On an
         event loop, ``async with app.batch():`` does not hold it up."""
-        return self.sender.batch()
+        return NoticingBlock(self.sender)
 
     def router(self) -> Router:
         """Where calls go by the present settings."""

@@ -17,7 +17,7 @@ from celeriac.model.errors import EncodeError
 from celeriac.model.ids import new_id
 from celeriac.model.message import Message
 from celeriac.model.shield import shield
-from celeriac.on_loops import notice, run_beside
+from celeriac.on_loops import notice, notice_send, run_beside
 from celeriac.result import AsyncResult, ResultBase
 from celeriac.settled import Settled, retries_of, settle_by_name
 from celeriac.task_base import BoundTask
@@ -85,7 +85,7 @@ class Calls(BoundTask, Generic[P, R]):
         if settled.names_shadow and not shadow:
             options["shadow"] = self.shadow_name(args, kwargs, options)
         if notice.is_on:
-            notice.warn("delay() and apply_async()", "adelay() or aapply_async()")
+            notice_send()
         if settled.always_eager:
             return self.apply(args, kwargs, **options)
         message, retries, result = make_call(app, settled, args, kwargs, options, self)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from celeriac.model.errors import BlockingCallWarning
-from celeriac.worker.sender import current_batch
+from celeriac.worker.sender import BatchBlock, current_batch
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Notice:
             return
         self.is_on = False
         warnings.warn(
-            f"{blocking} on an event loop hold it up while the broker works; there, use await {instead}. "
+            f"{blocking} on an event loop hold it up while the broker works; there, use {instead}. "
             "This is said once, in development only",
             BlockingCallWarning,
             stacklevel=_frames_of_ours() + 1,
@@ -42,6 +42,23 @@ class Notice:
 
 notice = Notice()
 """That of this process."""
+
+
+def notice_send() -> None:
+    """Warn if the caller, who sends by `delay` or `apply_async`, is on an event loop."""
+    notice.warn("delay() and apply_async()", "await adelay() or aapply_async()")
+
+
+class NoticingBlock(BatchBlock):
+    """The block of a batch; in development it is noticed when its end holds up an event loop."""
+
+    def __enter__(self) -> None:
+        if notice.is_on:
+            notice.warn("batches that are left by a plain `with`", "async with app.batch()")
+        super().__enter__()
+
+    async def __aenter__(self) -> None:
+        super().__enter__()
 
 
 def _frames_of_ours() -> int:

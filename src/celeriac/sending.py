@@ -35,7 +35,7 @@ def send_by_name(
     if kwargs is not None and not isinstance(kwargs, Mapping):
         raise TypeError(f"kwargs of {name} must be a mapping, not {kwargs!r}")
     if notice.is_on:
-        notice.warn("send_task()", "asend_task()")
+        notice.warn("calls of send_task()", "await asend_task()")
     settled = settle_by_name(app, name)
     message, retries, result = make_call(app, settled, args or (), kwargs or {}, options, app.tasks.get(name))
     app.sender.send(message, retries)

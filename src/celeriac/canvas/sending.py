@@ -15,7 +15,7 @@ from celeriac.core.workflow.start import Send, freeze, handle_of, options_of, st
 from celeriac.model.canvas import Chain, Group, Leaf, Node, applied, errlinked, linked, listed, merged
 from celeriac.model.context import get_worker_run
 from celeriac.model.ids import new_id
-from celeriac.on_loops import run_beside
+from celeriac.on_loops import notice, notice_send, run_beside
 from celeriac.wire.signatures import node_of
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def send_node(
         return send_leaf(app, Send(leaf), args, kwargs, without(options, "link", "link_error"))
     if app.conf["task_always_eager"]:
         return apply_node(node, app, args, kwargs, options)
+    if notice.is_on:
+        notice_send()
     frozen = frozen_for(node, app, options)
     handle = handle_of(frozen)
     if handle is None:

@@ -74,7 +74,11 @@ current_batch: Callable[[], Batch | None] = _batch.get
 
 
 class BatchBlock:
-    """The block of a batch: ``with app.batch():``, on an event loop ``async with app.batch():``."""
+    """The block of a batch: ``with app.batch():``, on an event loop ``async with app.batch():``.
+
+    What this thread (or coroutine) sends inside leaves at the end, as one publish; if it raises, nothing is sent. A
+    batch inside a batch joins the outer one.
+    """
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
@@ -205,11 +209,6 @@ class Sender:
         """True if the caller is inside a batch that still holds this task."""
         batch = self._own_batch()
         return batch is not None and batch.holds(task_id)
-
-    def batch(self) -> BatchBlock:
-        """A block; what this thread (or coroutine) sends inside leaves at the end, as one publish; if it raises,
-        nothing is sent. A batch inside a batch joins the outer one."""
-        return BatchBlock(self)
 
     def begin_batch(self) -> tuple[Batch, Token[Batch | None]] | None:
         """Keep what the caller sends from now on, until `end_batch`; None if a batch does so already."""
