@@ -182,8 +182,10 @@ def _fire(hosting, seed: int, body: str, break_ins: int, within_s: float) -> Non
     volley = Volley(hosting, seed, body)
     deadline = time.monotonic() + within_s
     done: dict[int, Done] = {}
-    while sum(map(len, volley.asked.values())) < break_ins and time.monotonic() < deadline:
+    states: set[str] = set()
+    while (sum(map(len, volley.asked.values())) < break_ins or len(states) < 2) and time.monotonic() < deadline:
         done = volley.fire(10)
+        states = {frame.state for frame in done.values()}
     assert hosting.gone is None
     for seq, frame in done.items():
         if frame.state == "SUCCESS":
@@ -192,7 +194,7 @@ def _fire(hosting, seed: int, body: str, break_ins: int, within_s: float) -> Non
         text = frame.records[0].payload.decode()
         assert any(f'"{name}"' in text for name in volley.asked.get(seq, ())), (seq, volley.asked.get(seq), text)
     # Some hit, some came too late; what is written together is.
-    assert {frame.state for frame in done.values()} == {"SUCCESS", "FAILURE"}
+    assert states == {"SUCCESS", "FAILURE"}
     assert board[WRITES] == board[WRITTEN]
     after = hosting.jobs(20, "note")
     assert hosting.ended(*after) == after
@@ -200,7 +202,7 @@ def _fire(hosting, seed: int, body: str, break_ins: int, within_s: float) -> Non
 
 @pytest.mark.parametrize("body", ["short", "store"])
 def test_break_ins_near_the_end_hit_only_the_job_they_name(host, many, body):
-    _fire(host(many), 7, body, 150, 6)
+    _fire(host(many), 7, body, 150, 20)
 
 
 @pytest.mark.proof
