@@ -107,6 +107,13 @@ def on_error3(request: Any, exc: BaseException, traceback: str) -> None:
 
 
 @app.task
+def on_error3_late(request: Any, exc: BaseException, traceback: str) -> None:
+    """Takes longer than the task may, whose failure path it is part of."""
+    note("late", request.id)
+    time.sleep(30)
+
+
+@app.task
 def spawn() -> list[str]:
     """Send workflows from within."""
     line = chain(add.s(1, 1), mul.s(5)).delay()

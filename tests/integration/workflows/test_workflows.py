@@ -70,6 +70,16 @@ def test_ends_that_no_run_reports_fail_the_chain_too(flows, start, folder, task,
     assert lines(folder / "errors3") == [f"{result.parent.id} {error.__name__}"]
 
 
+@pytest.mark.slow
+def test_an_error_callback_that_overruns_the_limit_of_its_task_is_given_up(flows, start, folder):
+    worker = start("-c", "1")
+    result = flows.fail.signature(("why",), time_limit=0.3, link_error=flows.on_error3_late.s()).delay()
+    with pytest.raises(TimeLimitExceeded):
+        result.get(timeout=WAIT_S)
+    assert len(lines(folder / "late")) == 4, "once where the task failed, and three tries more"
+    assert "given up" in worker.log.read_text()
+
+
 def test_a_step_whose_process_dies_is_run_again_and_the_chain_goes_on(flows, start, folder):
     start("-c", "2")
     result = (flows.add.s(1, 1) | flows.die_once.s("tries") | flows.mul.s(10)).delay()
