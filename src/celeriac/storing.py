@@ -15,6 +15,7 @@ from celeriac.model.ports import Broker, BrokerAdmin, Bus
 from celeriac.model.process_signals import signal_number
 from celeriac.wire.records import Extended, RecordHead, encode_failure, encode_state
 from celeriac.wire.serializers import serializer_named
+from celeriac.worker.revoking import to_be_told
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
@@ -53,7 +54,7 @@ def _head(app: Celeriac, task_id: str, request: Context | None) -> RecordHead:
 
 
 def revoke_tasks(app: Celeriac, task_id: str | Sequence[str], terminate: bool, signal: str | None) -> None:
-    """Mark tasks as cancelled in the store, tell all nodes, and write REVOKED for those that have not ended.
+    """Mark tasks as cancelled in the store, tell all nodes, and write REVOKED for those that wait.
 
     Raises what `revoke_marked` raises.
     """
@@ -69,8 +70,8 @@ def revoke_tasks(app: Celeriac, task_id: str | Sequence[str], terminate: bool, s
 
 
 def revoke_marked(app: Celeriac, ids: Sequence[str], signal: str | None, spread: Callable[[], object]) -> None:
-    """Mark tasks as cancelled in the store, have `spread` tell the nodes, and write REVOKED for those that have not
-    ended.
+    """Mark tasks as cancelled in the store, have `spread` tell the nodes, and write REVOKED for those that wait. Those
+    that a node has end as it says.
 
     Raises ValueError for no signal, BrokerUnavailable, BackendUnavailable, NotImplementedError if the broker cannot
     keep cancellations.
@@ -84,7 +85,7 @@ def revoke_marked(app: Celeriac, ids: Sequence[str], signal: str | None, spread:
         raise NotImplementedError(f"the {broker.facts.name} broker cannot keep cancellations")
     broker.cancel(ids)
     spread()
-    _write_revoked(app, ids)
+    _write_revoked(app, broker, ids)
 
 
 def revoke_requests(ids: Sequence[str], terminate: bool, signal: str | None) -> Iterator[Request]:
@@ -94,18 +95,16 @@ def revoke_requests(ids: Sequence[str], terminate: bool, signal: str | None) -> 
         yield Request("revoke", arguments if signal is None else {**arguments, "signal": str(signal)})
 
 
-def _write_revoked(app: Celeriac, ids: Sequence[str]) -> None:
+def _write_revoked(app: Celeriac, broker: BrokerAdmin, ids: Sequence[str]) -> None:
     try:
         backend = app.backend
     except NotImplementedError:  # results are disabled
         return
-    unwritten = [
-        task_id
-        for task_id, record in zip(ids, backend.read(ids), strict=True)
-        if record is None or record.state not in states.READY_STATES
-    ]
     error = TaskRevokedError("revoked")
     now = time.time()
     backend.write(
-        [encode_failure(_head(app, task_id, None), error, None, now, states.REVOKED) for task_id in unwritten]
+        [
+            encode_failure(_head(app, task_id, None), error, None, now, states.REVOKED)
+            for task_id in to_be_told(broker, backend, ids)
+        ]
     )

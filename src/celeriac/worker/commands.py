@@ -17,10 +17,11 @@ from celeriac.model.message import Head
 from celeriac.model.ports import Backend, BrokerAdmin
 from celeriac.model.process_signals import signal_number
 from celeriac.model.run import Runnable
-from celeriac.model.states import READY_STATES, REVOKED
+from celeriac.model.states import REVOKED
 from celeriac.wire.protocol2 import decode_head
 from celeriac.worker.config import Home, WorkerConfig
 from celeriac.worker.finals import final_record
+from celeriac.worker.revoking import to_be_told
 from celeriac.worker.sight import (
     SHOWN_MAX,
     Sight,
@@ -128,7 +129,7 @@ class Commands:
         ids: list[str] = arguments["task_id"]
         signal_number(arguments["signal"])
         if not arguments["stored"]:
-            self._cancel_in_store(ids)
+            self._cancel_in_store(ids, sight)
             self.post(Cancelled(tuple(ids), arguments["terminate"], arguments["signal"]))
         self.note_revoked(ids)
         if not arguments["terminate"]:
@@ -145,20 +146,21 @@ class Commands:
         while len(self._revoked) > REVOKED_MAX:
             self._revoked.popitem(last=False)
 
-    def _cancel_in_store(self, ids: Sequence[str]) -> None:
+    def _cancel_in_store(self, ids: Sequence[str], sight: Sight) -> None:
         """What our own client has done before it tells; others only tell."""
-        if isinstance(self._broker, BrokerAdmin):
-            self._broker.cancel(ids)
+        broker = self._broker
+        if not isinstance(broker, BrokerAdmin):
+            return
+        broker.cancel(ids)
         backend = self._backend
         if backend is None:
             return
-        records = backend.read(ids)
+        here = {held.head.id for held in (*sight.running, *sight.waiting)}
         wall = time.time()
         final = Final(REVOKED, "TaskRevokedError", ("revoked",))
         backend.write(
             [
                 final_record(final, Head(task_id, ""), "", self._config.results, wall)
-                for task_id, record in zip(ids, records, strict=True)
-                if record is None or record.state not in READY_STATES
+                for task_id in to_be_told(broker, backend, [task_id for task_id in ids if task_id not in here])
             ]
         )

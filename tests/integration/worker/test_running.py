@@ -147,6 +147,18 @@ def test_a_running_task_is_terminated_on_request(jobs: ModuleType, start: Start,
     assert jobs.add.delay(1, 1).get(timeout=10) == 2
 
 
+def test_a_running_task_that_is_revoked_ends_as_it_ends(jobs: ModuleType, start: Start, folder: Path) -> None:
+    start("-c", "1")
+    running, reserved = jobs.sleep.delay(1.5, "trace"), jobs.add.delay(1, 1)
+    eventually(lambda: lines(folder / "trace"))
+    jobs.app.revoke([running.id, reserved.id])
+    assert running.state != "REVOKED"
+    with pytest.raises(TaskRevokedError):
+        reserved.get(timeout=10)
+    running.get(timeout=10)
+    assert (running.state, reserved.state) == ("SUCCESS", "REVOKED")
+
+
 def test_rejected_tasks_are_dead_letters_and_ignored_ones_leave_no_state(jobs: ModuleType, start: Start) -> None:
     start()
     rejected = jobs.reject.delay(False)

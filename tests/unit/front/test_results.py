@@ -10,7 +10,11 @@ import pytest
 from celeriac import AsyncResult, Celeriac
 from celeriac.control.words import decode_request
 from celeriac.exceptions import TaskRevokedError, TimeoutError  # noqa: A004 - the public name
+from celeriac.model.context import Place
+from celeriac.model.message import Settlement
 from celeriac.result import allow_join_result, result_from_tuple
+from celeriac.worker.env import Env, Seat
+from celeriac.worker.perform import perform
 
 
 class OwnError(Exception):
@@ -188,6 +192,22 @@ def test_a_revoke_does_not_undo_a_success_and_works_for_ids_no_one_knows(app, di
     app.revoke([result.id, "never-sent"])
     assert app.AsyncResult(result.id).state == "SUCCESS"
     assert app.AsyncResult("never-sent").state == "REVOKED"
+
+
+def test_what_a_node_has_when_it_is_revoked_ends_as_the_node_says(app, div, drain):
+    held, waiting, delayed = div.delay(6, 2), div.delay(1, 1), div.apply_async((1, 1), countdown=3600)
+    node = app.make_broker()
+    node.open()
+    (delivery,) = node.take(["celery"], 1, 0)
+    assert delivery.message.id == held.id
+    app.revoke([held.id, waiting.id, delayed.id])
+    assert [each.state for each in (held, waiting, delayed)] == ["PENDING", "REVOKED", "REVOKED"]
+    seat = Seat(Env(Place("n"), app.worker_config().results))
+    ended = perform(app.tasks, delivery.message, seat)
+    seat.close()
+    node.settle([Settlement(delivery.receipt, ended.verdict, ended.records)])
+    node.close()
+    assert held.get(timeout=1) == 3
 
 
 def test_handles_of_one_id_are_equal_and_survive_pickling(app, div):
