@@ -104,7 +104,9 @@ def _crash_concluding(
         conclude(state, out, now, flight, verdict, final)
         return
     if is_owed(flight):
-        text = "The failure path of a task ended its process each time: it is given up, error callbacks may not have run."
+        text = (
+            "The failure path of a task ended its process each time: it is given up, error callbacks may not have run."
+        )
         fields = {"id": flight.head.id, "task": flight.head.task, "tries": flight.tries, "state": final.state}
         out.effects.append(Note("error", "failure_path_given_up", text, fields))
     settle_final(out, flight, verdict, final)
