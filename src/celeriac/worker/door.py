@@ -14,6 +14,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from celeriac.model.errors import BrokerUnavailable
 from celeriac.model.message import Message
@@ -99,7 +100,8 @@ class _Gate:
             await waiting
         except asyncio.CancelledError:
             if waiting.cancelled():
-                self._queue.remove(waiting)
+                with suppress(ValueError):  # its turn came in the same moment, and was passed on
+                    self._queue.remove(waiting)
             else:
                 self._let_in(1)  # the room that was ours is another's
             raise

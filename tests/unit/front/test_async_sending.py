@@ -15,6 +15,7 @@ import pytest
 from celeriac import Celeriac, EagerResult, Task, shared_task
 from celeriac.brokers.memory import MemoryBroker
 from celeriac.exceptions import BrokerRejected, BrokerUnavailable, EncodeError, UnknownOption
+from celeriac.model.message import Message
 from celeriac.worker import door
 from celeriac.worker.retries import NO_RETRIES, PublishRetries
 from celeriac.worker.sender import Sender
@@ -212,6 +213,29 @@ def test_with_much_on_its_way_senders_wait_until_there_is_room(whim, add, monkey
     assert most == 10
     assert arrived == 65
     assert len(queued(whim)) >= 65
+
+
+def test_who_is_cancelled_in_the_moment_in_which_there_is_room_is_cancelled_and_no_more(monkeypatch):
+    monkeypatch.setattr(door, "_LETTERS_MAX", 1)
+    message = Message("i", "t", "q", b"", b"")
+
+    async def main():
+        loop, taken = asyncio.get_running_loop(), []
+        gate = door._Gate(taken.extend)
+        sending = [asyncio.ensure_future(gate.send(loop, (message,), NO_RETRIES)) for _ in range(3)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        sending[1].cancel()
+        gate.answer(taken)
+        with pytest.raises(asyncio.CancelledError):
+            await sending[1]
+        await sending[0]
+        await asyncio.sleep(0)
+        gate.answer(taken[1:])
+        await sending[2]
+        assert (gate._letters, len(gate._queue)) == (0, 0)
+
+    asyncio.run(main())
 
 
 def test_large_bodies_wait_for_room_too(whim, add, monkeypatch):
