@@ -24,7 +24,7 @@ from celeriac.model.message import Record
 from celeriac.model.run import Performed
 from celeriac.model.shield import Guard, shield
 from celeriac.pools import crew as threads
-from celeriac.pools.crew import Crew, error_of, pack_done, take_out
+from celeriac.pools.crew import SOON_S, Crew, error_of, pack_done, take_out
 from celeriac.pools.host import SOFT_SIGNAL, Allowance, Sockets
 from celeriac.pools.line import Line
 from celeriac.pools.roster import Roster, Stand
@@ -116,6 +116,7 @@ class AsyncioHost:
         self._is_copy = False
         self._stops = False
         self._ends_soon = False
+        self._stirs_soon = False
 
     def serve(self) -> None:
         """Say hello and run jobs until the node says leave, closes the socket, or the allowance is used up. On the main
@@ -147,6 +148,7 @@ class AsyncioHost:
             self._receive_locked()
             for waiting in (self._waiting, self._crew.waiting):
                 back += take_out(waiting, seqs)
+            self._crew.stir_all_locked()
             if self._waiting:
                 self._call(self._begin)
         if back or seqs is not None:
@@ -215,6 +217,7 @@ class AsyncioHost:
     def _readable(self) -> None:
         with self._roster.lock:
             is_on = self._receive_locked() and not self._roster.is_leaving
+            self._stir_locked()
             self._begin_locked()
         if not is_on:
             self._loop.remove_reader(self._line.data.fileno())
@@ -229,9 +232,18 @@ class AsyncioHost:
         is_coroutine, crew = self._bench.is_coroutine, self._crew
         for job in jobs:
             (self._waiting if is_coroutine(job) else crew.waiting).append(job)
-        if crew.waiting:
-            crew.stir_locked()
         return True
+
+    def _stir_locked(self) -> None:
+        """Let threads look for work. On the loop's thread."""
+        if self._crew.stir_locked() and not self._stirs_soon:
+            self._stirs_soon = True
+            self._loop.call_later(SOON_S, self._stir, context=self._context)
+
+    def _stir(self) -> None:
+        with self._roster.lock:
+            self._stirs_soon = False
+            self._stir_locked()
 
     def _begin(self) -> None:
         with self._roster.lock:
@@ -313,7 +325,7 @@ class AsyncioHost:
                     place.steered.let_go()
                 place.task = place.steered = None
                 self._free.append(place)
-            self._crew.stir_locked()
+            self._stir_locked()
             self._begin_locked()
         if roster.is_leaving:
             self._end()
@@ -323,7 +335,7 @@ class AsyncioHost:
         with self._roster.lock:
             if not isinstance(self._roster.running.get(seq), _Place):
                 self._crew.waits_locked(seq, waits=waits)
-            self._crew.stir_locked()
+            self._crew.stir_all_locked()
             self._room_locked()
 
     def _room_locked(self) -> None:

@@ -29,6 +29,12 @@ _AGAIN_S = 0.01
 """A job that cannot be broken into now (it has not begun its body) is tried again after this time."""
 _APART_S = 0.02
 """Two exceptions are not sent to one thread within this time: it may still be handling the first."""
+SOON_S = 0.001
+"""When `stir_locked` is to be asked again."""
+_QUICK = 8
+"""When so many jobs have begun since it was asked last, more threads would only wait for each other: while one runs
+Python code, no other does."""
+_WAVE_MAX = 1024
 _JOIN_S = 1.0
 """For threads without work to end; what one does then is user code (closing a loop)."""
 
@@ -104,23 +110,46 @@ class Crew:
         """Jobs that threads run and that do not wait."""
         self._slots: list[_Slot] = []
         self._idle: list[_Slot] = []
+        self._begun = 0
+        """Jobs since threads were stirred last."""
+        self._wave = 1
+        """How many threads are woken next."""
         self._looking = 0
         """Threads that have been woken and have not looked yet."""
         self._strikes: list[_Strike] = []
         """Only the thread that hears orders uses it."""
         self._pid = os.getpid()
 
-    def stir_locked(self) -> None:
+    def stir_locked(self) -> bool:
+        """Let threads look for work: few at first, and no more while they are quick; True if it should be asked again in
+        a moment."""
+        begun, self._begun = self._begun, 0
+        if not self._wanted_locked():
+            self._wave = 1
+            return False
+        if begun < _QUICK:
+            self._wake_locked(self._wave)
+            self._wave = min(2 * self._wave, _WAVE_MAX)
+        return self._wanted_locked() > 0
+
+    def stir_all_locked(self) -> None:
         """Let as many threads look for work as there is work for."""
+        self._wake_locked(_WAVE_MAX)
+
+    def _wanted_locked(self) -> int:
         roster = self._roster
+        if roster.is_leaving:
+            return 0
         wanted = min(len(self.waiting), roster.slots - roster.busy, self._threads_max - len(self._busy)) - self._looking
-        while wanted > 0 and not roster.is_leaving:
+        return wanted if self._idle or roster.free else 0
+
+    def _wake_locked(self, at_most: int) -> None:
+        for _ in range(min(at_most, self._wanted_locked())):
             if self._idle:
                 self._idle.pop().wake.release()
-            elif not roster.free or not self._start_locked():
+            elif not self._roster.free or not self._start_locked():
                 return
             self._looking += 1
-            wanted -= 1
 
     def waits_locked(self, seq: int, *, waits: bool) -> None:
         """A job has begun to wait for others, or goes on."""
@@ -218,6 +247,7 @@ class Crew:
                     slot.seq = job.seq
                     roster.begins_locked(job.seq, slot)
                     self._busy.add(job.seq)
+                    self._begun += 1
                     return job
                 roster.marks.clear(slot.record)
                 self._idle.append(slot)

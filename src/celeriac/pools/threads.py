@@ -7,7 +7,7 @@ import select
 import sys
 
 from celeriac.model.message import Record
-from celeriac.pools.crew import Crew, MakeSeat, take_out
+from celeriac.pools.crew import SOON_S, Crew, MakeSeat, take_out
 from celeriac.pools.host import Allowance, Sockets
 from celeriac.pools.line import Line
 from celeriac.pools.roster import Roster, Stand
@@ -28,6 +28,8 @@ class ThreadsHost:
         self._line = Line(sockets)
         self._roster = Roster(self._line, stand, allowance, self._waits)
         self._crew = Crew(self._line, self._roster, make_seat, stand.slots)
+        self._is_short = False
+        """True if more threads are to be woken in a moment."""
 
     def serve(self) -> None:
         """Say hello and run jobs until the node says leave, closes the socket, or the allowance is used up. Raises what
@@ -39,7 +41,7 @@ class ThreadsHost:
         poller = select.poll()
         poller.register(line.data, select.POLLIN)
         while self._take():
-            poller.poll(_WAIT_MS)
+            poller.poll(SOON_S * 1000 if self._is_short else _WAIT_MS)
         self.recall(None)
         if roster.is_leaving:
             roster.finish()
@@ -54,8 +56,9 @@ class ThreadsHost:
     def recall(self, seqs: frozenset[int] | None) -> None:
         """Give these back, as far as they have not begun."""
         with self._roster.lock:
-            self._receive_locked()
+            self._crew.waiting.extend(self._line.receive() or ())
             back = take_out(self._crew.waiting, seqs)
+            self._crew.stir_all_locked()
         if back or seqs is not None:
             # A recall is answered even when nothing comes back: what is not named then has begun.
             self._line.tell(Back(tuple(job.seq for job in back)))
@@ -81,17 +84,14 @@ class ThreadsHost:
     def _take(self) -> bool:
         """Take what the node has sent; False when nothing more is to begin."""
         with self._roster.lock:
-            return self._receive_locked() and not self._roster.is_leaving
-
-    def _receive_locked(self) -> bool:
-        jobs = self._line.receive()
-        if jobs:
-            self._crew.waiting.extend(jobs)
-            self._crew.stir_locked()
-        return jobs is not None
+            jobs = self._line.receive()
+            if jobs:
+                self._crew.waiting.extend(jobs)
+            self._is_short = self._crew.stir_locked()
+            return jobs is not None and not self._roster.is_leaving
 
     def _waits(self, seq: int, waits: bool) -> None:
         """A job has begun to wait for others, or goes on."""
         with self._roster.lock:
             self._crew.waits_locked(seq, waits=waits)
-            self._crew.stir_locked()
+            self._crew.stir_all_locked()
