@@ -72,6 +72,7 @@ def the_node_stays_as_it_is(
     eventually(lambda: stage.waiting() == 0, 60)
     slopes = {name: slope(samples) for name, samples in seen.items()}
     for name, samples in seen.items():
+        print(f"{name}, MB:", " ".join(f"{megabytes:.1f}" for _, megabytes in samples))
         print(f"{name}: {samples[0][1]:.1f} MB, then {samples[-1][1]:.1f} MB: {slopes[name]:+.2f} MB per million tasks")
     # The same processes from the beginning to the end, or the samples tell nothing.
     assert (worker.node, worker.children) == (node, [child]), stage.logs()
