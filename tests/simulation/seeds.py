@@ -13,5 +13,10 @@ FAILED = {
     13437: "a node resized to no children kept a failure path for five seconds, though nobody was left to run it",
     13830: "a failure path waits behind a long task in a node of one slot",
     40792: "jobs on their way to a child of many slots that had just decided to end stayed in it",
+    1000137: "a node that stops, or has no room at all, woke for ever for a budget that it did not look at any more",
+    1000156: "four tasks that had to run alone waited for others that had to, too, and there were no more such children",
+    1000594: "a child of one shared slot retired while a task waited in it, and none took its place",
+    1004307: "a node whose pool was full put a message off for seconds, again and again, while another node was idle",
+    1005209: "children for suspects that were no longer needed when they were up stayed for ever",
     3783: "a task cut off at the end of the grace period gets its bare final state",
 }

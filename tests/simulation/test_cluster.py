@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from celeriac.testing.simulator import simulate
+from celeriac.testing.simulator_plan import MIXED_FROM
 from simulation.seeds import FAILED
 
 CHUNK = 100
@@ -25,6 +26,17 @@ def test_what_once_failed_holds(seed):
 @pytest.mark.parametrize("first", range(0, 1500, CHUNK))
 def test_a_cluster_loses_nothing_repeats_nothing_and_is_prompt(first):
     assert_rules_hold(range(first, first + CHUNK))
+
+
+@pytest.mark.parametrize("first", range(MIXED_FROM, MIXED_FROM + 500, CHUNK // 2))
+def test_a_cluster_of_several_pools_does_so_too(first):
+    assert_rules_hold(range(first, first + CHUNK // 2))
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("first", range(MIXED_FROM + 10_000, MIXED_FROM + 20_000, 250))
+def test_ten_thousand_clusters_of_several_pools_lose_nothing(first):
+    assert_rules_hold(range(first, first + 250))
 
 
 @pytest.mark.proof
@@ -65,3 +77,8 @@ def test_the_clusters_meet_everything_that_can_go_wrong():
         "stale",
         "stop",
     }
+
+
+def test_the_clusters_of_several_pools_meet_everything_that_they_are_for():
+    seen = {fact.what for seed in range(MIXED_FROM, MIXED_FROM + 20) for fact in simulate(seed).history}
+    assert seen >= {"aside", "concluding", "crashed", "interrupt", "resumes", "retire", "waits"}

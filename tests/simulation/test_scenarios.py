@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from celeriac.model.policy import EnginePolicy, PoolPolicy
 from celeriac.testing.simulator import simulate
 from celeriac.testing.simulator_plan import Fault, Plan, TaskPlan
@@ -103,3 +105,132 @@ def test_with_a_pinned_prefetch_nothing_is_handed_back_while_the_node_lives():
     report = simulate(1, plan(tasks, policy))
     assert not report.violations, report.text()
     assert not [fact for fact in report.history if fact.what == "released"]
+
+
+# ---------------------------------------------------------------- several pools
+
+
+BOTH = (PoolPolicy("prefork", 2), PoolPolicy("asyncio", 1, 20, kills=False, on_demand=True))
+
+
+def test_a_full_pool_keeps_no_other_from_its_work():
+    """Two long tasks fill the first pool, hundreds stand behind them, and the tasks of the other pool behind those."""
+    tasks = [TaskPlan(f"long{number}", "late", 0.9, 20.0) for number in range(2)]
+    tasks += [TaskPlan(f"behind{number}", "late", 1.0, 0.01) for number in range(100)]
+    tasks += [TaskPlan(f"await{number}", "late@asyncio", 1.1 + number / 10, 0.5) for number in range(20)]
+    report = simulate(1, plan(tasks, EnginePolicy(BOTH)))
+    assert not report.violations, report.text()
+    assert max(at for task, at in ended(report).items() if task.startswith("await")) < 4.5
+    asides = [fact for fact in report.history if fact.what == "aside"]
+    assert len(asides) < 20 * EnginePolicy().aside_max, "half of it goes round each second"
+
+
+def test_a_pool_that_nobody_wants_is_not_started():
+    report = simulate(1, plan([tiny(number) for number in range(50)], EnginePolicy(BOTH)))
+    assert not report.violations, report.text()
+    assert [fact.what for fact in report.history].count("spawn") == 2
+
+
+def test_ten_thousand_tasks_that_wait_run_at_once_in_one_child():
+    tasks = [TaskPlan(f"t{number}", "late@asyncio", 1.0, 1.0) for number in range(2_000)]
+    pools = (PoolPolicy("prefork"), PoolPolicy("asyncio", 1, 10_000, kills=False, on_demand=True))
+    report = simulate(1, plan(tasks, EnginePolicy(pools)))
+    assert not report.violations, report.text()
+    assert max(ended(report).values()) < 4.0
+
+
+# ---------------------------------------------------------------- tasks that share a process
+
+
+def test_a_poisonous_task_in_a_shared_process_takes_no_neighbour_with_it():
+    """They count a crash for each death in company; the run that would be the last is a run alone."""
+    pools = (PoolPolicy("threads", 1, 8, kills=False),)
+    tasks = [TaskPlan("poison", "late", 1.0, 0.2, course="crash")]
+    tasks += [TaskPlan(f"t{number}", "late", 1.0, 0.5) for number in range(7)]
+    report = simulate(1, plan(tasks, EnginePolicy(pools)))
+    assert not report.violations, report.text()
+    assert [fact.task for fact in report.history if fact.what == "buried"] == ["poison"]
+    outcomes = {fact.task: fact.state for fact in report.history if fact.what == "outcome"}
+    assert outcomes == {"poison": "FAILURE", **{f"t{number}": "SUCCESS" for number in range(7)}}
+
+
+def test_neighbours_of_a_task_that_cannot_be_ended_pay_no_attempt():
+    pools = (PoolPolicy("threads", 1, 4, kills=False),)
+    stuck = TaskPlan("stuck", "late", 1.0, 1.0, course="hang", stubborn=True, hard_s=0.5)
+    tasks = [stuck, *(TaskPlan(f"t{number}", "late", 1.0, 9.0 if number else 3.0) for number in range(3))]
+    tasks.append(TaskPlan("later", "late", 3.0, 0.1))
+    report = simulate(1, plan(tasks, EnginePolicy(pools)))
+    assert not report.violations, report.text()
+    assert not [fact for fact in report.history if fact.what == "counted"]
+    began = [fact.task for fact in report.history if fact.what == "began"]
+    assert sorted(began) == ["later", "stuck", "t0", "t1", "t1", "t2", "t2"], "t0 was through in time"
+    assert ended(report)["later"] < 3.3, "a replacement is there"
+
+
+# ---------------------------------------------------------------- tasks that wait for tasks
+
+
+def family(depth, width, pool=""):
+    """A task that waits for some, each of which waits for some, down to this depth."""
+
+    def member(name, level, sent_by):
+        waits_for = tuple(f"{name}.{number}" for number in range(width)) if level else ()
+        yield TaskPlan(name, f"late{pool}", 1.0, 0.02, waits_for=waits_for, sent_by=sent_by)
+        for child in waits_for:
+            yield from member(child, level - 1, name)
+
+    return list(member("p", depth, ""))
+
+
+ONE_SLOT = {
+    "prefork": EnginePolicy((PoolPolicy("prefork"),)),
+    "prefork, nothing reserved": EnginePolicy((PoolPolicy("prefork"),), prefetch_multiplier=1),
+    "prefork, all reserved": EnginePolicy((PoolPolicy("prefork"),), prefetch_multiplier=0),
+    "threads": EnginePolicy((PoolPolicy("threads", kills=False),)),
+    "asyncio beside": EnginePolicy((PoolPolicy("prefork"), PoolPolicy("asyncio", kills=False, on_demand=True))),
+}
+
+
+@pytest.mark.parametrize("policy", ONE_SLOT.values(), ids=ONE_SLOT)
+def test_tasks_that_wait_for_tasks_that_wait_for_tasks_need_one_slot(policy):
+    pool = "@asyncio" if len(policy.pools) > 1 else ""
+    report = simulate(1, plan(family(3, 2, pool), policy))
+    assert not report.violations, report.text()
+    assert ended(report).keys() == {task.id for task in family(3, 2)}
+    assert ended(report)["p"] < 4.0
+
+
+def test_those_who_stood_in_for_tasks_that_waited_go_again():
+    sleeper = TaskPlan("last", "late", 12.0, 0.1)
+    report = simulate(1, plan([*family(2, 2), sleeper], ONE_SLOT["prefork"]))
+    assert not report.violations, report.text()
+    spawned = [fact for fact in report.history if fact.what == "spawn"]
+    retired = [fact for fact in report.history if fact.what == "retire" and fact.at < 11.0]
+    assert len(retired) == len(spawned) - 1 > 0
+
+
+def test_the_limit_of_a_task_that_waits_is_its_own():
+    waits = TaskPlan("p", "late", 1.0, 0.02, waits_for=("slow",), hard_s=0.5)
+    slow = TaskPlan("slow", "late", 0.0, 3.0, sent_by="p")
+    report = simulate(1, plan([waits, slow], ONE_SLOT["prefork"]))
+    assert not report.violations, report.text()
+    (told,) = [fact for fact in report.history if fact.what == "interrupt"]
+    assert (told.task, told.at < 1.6) == ("p", True)
+    outcomes = {fact.task: fact.state for fact in report.history if fact.what == "outcome"}
+    assert outcomes == {"p": "FAILURE", "slow": "SUCCESS"}
+
+
+# ---------------------------------------------------------------- ends that others depend on
+
+
+def test_the_end_of_a_linked_task_is_never_bare():
+    pools = (PoolPolicy("prefork", 1),)
+    tasks = [
+        TaskPlan("expired", "late", 1.0, 0.1, expires_in_s=0.05, linked=True, delay_s=0.3),
+        TaskPlan("poison", "late", 1.0, 0.1, course="crash", linked=True),
+        TaskPlan("slow", "late", 1.0, 9.0, hard_s=0.2, linked=True),
+    ]
+    report = simulate(1, plan(tasks, EnginePolicy(pools), faults=[Fault(2.0, "stop", 1, 0.5)]))
+    assert not report.violations, report.text()
+    concluded = {fact.task for fact in report.history if fact.what == "concluding"}
+    assert concluded == {"expired", "poison", "slow"}

@@ -131,7 +131,7 @@ class SimNode:
     # ------------------------------------------------------------ effects on children
 
     def _spawn(self, effect: Spawn) -> None:
-        self._tell("spawn", child=effect.child)
+        self._tell("spawn", child=effect.child, state=effect.pool)
         self.children[effect.child] = SimChild(self.world, self, effect.child, self.pools[effect.pool])
 
     def _run(self, effect: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
+from math import inf
 
 from celeriac.model.message import Receipt
 from celeriac.testing.simulator_world import Fact, Watcher, World
@@ -50,6 +51,25 @@ class NeighboursAreInnocent:
             plan = world.tasks[fact.task]
             if not plan.fault and plan.course != "fail":
                 world.violation(f"{fact.task} is buried, and {self._company[fact.task]:g} ran where it crashed")
+
+    def end(self, world: World) -> None:
+        """Nothing is left to judge."""
+
+
+class InItsPool:
+    """A task runs in the pool that it wants, if there is one, and else in the default pool."""
+
+    def __init__(self) -> None:
+        self._pools: dict[tuple[int, int], str] = {}
+
+    def see(self, world: World, fact: Fact) -> None:
+        """Take in one fact."""
+        if fact.what == "spawn":
+            self._pools[fact.node, fact.child] = fact.state
+        elif fact.what in {"began", "concluding"}:
+            wanted = world.plan.pool_of(world.tasks[fact.task]).name
+            if self._pools[fact.node, fact.child] != wanted:
+                world.violation(f"{fact.task} runs in a child of {self._pools[fact.node, fact.child]}, not of {wanted}")
 
     def end(self, world: World) -> None:
         """Nothing is left to judge."""
@@ -108,6 +128,51 @@ class AsideWithinBudget:
         """Nothing is left to judge."""
 
 
+class OneAtATime:
+    """In a pool of one child with one slot, no task begins while another one does something.
+
+    Those that wait do nothing. But nobody can keep one from going on whose result has come, nor take back at once what
+    was on its way to a child; and what a child holds in reserve it runs, so this is judged where nothing is reserved.
+    """
+
+    def __init__(self) -> None:
+        self._active: dict[tuple[int, int], tuple[int, float]] = {}
+        """Per node and child: which job runs there, and since when it does something; inf while it waits."""
+
+    def see(self, world: World, fact: Fact) -> None:
+        """Take in one fact."""
+        place = (fact.node, fact.child)
+        if fact.what in {"began", "concluding"}:
+            self._judge(world, fact)
+            self._active[place] = (fact.seq, fact.at)
+        elif fact.what in {"waits", "resumes"} and place in self._active:
+            self._active[place] = (fact.seq, inf if fact.what == "waits" else fact.at)
+        elif fact.what in {"ended", "cut", "crashed"} and self._active.get(place, (0, 0.0))[0] == fact.seq:
+            self._active.pop(place, None)
+
+    def _judge(self, world: World, fact: Fact) -> None:
+        policy, faults = world.plan.policy, world.plan.faults
+        (pool, *others) = policy.pools
+        if others or not pool.kills or pool.children > 1 or policy.prefetch_multiplier != 1:
+            return
+        if any(fault.kind == "resize" for fault in faults):
+            return
+        on_its_way_s = 0.7 if world.plan.crowded else 0.01
+        for (node, child), (seq, since) in self._active.items():
+            if node == fact.node and child != fact.child and fact.at - since > on_its_way_s:
+                world.violation(f"{fact.task} began while job {seq} ran in child {child}, which has the only slot")
+
+    def end(self, world: World) -> None:
+        """Nothing is left to judge."""
+
+
 def sharing_checkers() -> list[Watcher]:
     """One of each."""
-    return [LinkedEndsAreTold(), NeighboursAreInnocent(), EndedAsTold(), AsideWithinBudget()]
+    return [
+        LinkedEndsAreTold(),
+        NeighboursAreInnocent(),
+        InItsPool(),
+        EndedAsTold(),
+        AsideWithinBudget(),
+        OneAtATime(),
+    ]

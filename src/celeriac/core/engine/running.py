@@ -10,7 +10,7 @@ from celeriac.core.engine.dispatch import recall
 from celeriac.core.engine.effects import Interrupt, SettleItem
 from celeriac.core.engine.events import Cancelled, Finished, LeaseLost, Now, Returned, Started
 from celeriac.core.engine.settling import end_broken, revoke, take_back
-from celeriac.core.engine.staffing import retire_spare
+from celeriac.core.engine.staffing import relieve, retire_spare
 from celeriac.core.engine.state import END, EPSILON_S, KILL, RETIRE_WAIT_S, SOFT, SPARE, Child, Flight, Out, State
 from celeriac.core.engine.waits import stop_waiting
 from celeriac.model.states import FAILURE, RETRY
@@ -48,6 +48,8 @@ def on_finished(state: State, event: Finished, now: Now, out: Out) -> None:
             verdict = flight.verdict or event.verdict
             receipt = None if flight.acked else flight.arrival.delivery.receipt
             out.items.append(SettleItem(receipt, verdict, event.records, event.follow_ups))
+    if not child.flights and child.home.spares:
+        relieve(state, child, now)
     if event.retiring and not child.retired:
         retiring(state, child, now, out)
     if child.leaving and not child.retired:

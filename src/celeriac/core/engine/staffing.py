@@ -51,6 +51,20 @@ def staff(state: State, pool: Pool, now: Now, out: Out) -> None:
             recall(child, flights, out)
 
 
+def relieve(state: State, child: Child, now: Now) -> None:
+    """A child has nothing to do, while a spare one of its pool does: it becomes the spare one, so that not more run
+    than should."""
+    pool = child.home
+    busy = next((spare for spare in pool.spares if spare.flights and not spare.waits), None)
+    if busy is None or child not in pool.hosts or child.leaving or not child.replace:
+        return
+    pool.spares.remove(busy)
+    pool.hosts.remove(child)
+    pool.hosts.append(busy)
+    pool.spares.append(child)
+    rest(state, child, now.monotonic + LINGER_S)
+
+
 def _call_off(state: State, pool: Pool, most: int) -> int:
     """Drop starts of children that are not needed any more; how many."""
     dropped = 0
