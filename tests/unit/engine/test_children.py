@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from celeriac.core.engine.children import respawn_delay_s
-from celeriac.core.engine.effects import Exit, Kill, Note, Recall, Retire, Settle, Spawn, Take
+from celeriac.core.engine.effects import Exit, Final, Interrupt, Kill, Note, Recall, Retire, Settle, Spawn, Take
 from celeriac.core.engine.events import (
     Cancelled,
     ChildUp,
@@ -18,6 +18,7 @@ from celeriac.core.engine.events import (
     Started,
     Stop,
 )
+from celeriac.core.engine.state import CONCLUDE_TRIES_MAX
 from celeriac.core.engine.step import wake_at
 from celeriac.model.message import Ack, Bury, Receipt, Release
 from celeriac.model.states import FAILURE
@@ -68,6 +69,50 @@ def test_a_child_that_dies_over_a_failure_path_settles_it_bare(node):
     assert isinstance(node.item().verdict, Bury)
     assert node.item().final == conclusion.conclude
     assert node.item().head.id == "id1"
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+def test_a_linked_failure_path_that_overruns_its_own_limit_is_given_up_after_some_tries(desk, slots):
+    node = desk(children=1, slots=slots)
+    node.up(1, slots=slots)
+    child, tries = 1, 0
+    (job,) = node.deliver("limited", linked=True)
+    while not node.items():
+        tries += 1
+        assert tries <= 1 + CONCLUDE_TRIES_MAX, "for ever"
+        node.started(job, child)
+        node.tick(2.0)
+        assert (job.seq, "hard") in [(effect.seq, effect.how) for effect in node.of(Interrupt)]
+        node.step(Died(child, (job.seq,), KILLED))
+        if not node.items():
+            (child,) = [spawn.child for spawn in node.of(Spawn)]
+            (job,) = node.up(child, slots=slots) and node.jobs(child)
+    assert tries == 1 + CONCLUDE_TRIES_MAX
+    assert node.item().verdict == Ack()
+    assert node.item().final == Final(FAILURE, "TimeLimitExceeded", (2.0,))
+    assert "failure_path_given_up" in [note.action for note in node.of(Note)]
+
+
+def test_a_failure_path_that_shared_its_process_with_what_was_ended_is_tried_anew(desk):
+    node = desk(children=1, slots=2)
+    node.up(1, slots=2)
+    child = 1
+    (path,) = node.deliver("final", linked=True)
+    node.step(Died(1, (path.seq,), KILLED))
+    for _ in range(2 * CONCLUDE_TRIES_MAX):
+        (child,) = [spawn.child for spawn in node.of(Spawn)]
+        node.up(child, slots=2)
+        jobs = node.jobs(child)
+        (path,) = [job for job in jobs if job.arrival.head.id == "id1"]
+        node.step(Started(child, path.seq, node.t))
+        for done in jobs:
+            if done is not path:
+                node.finished(done, child, state=FAILURE)
+        (other,) = node.deliver("limited")
+        node.started(other, child)
+        node.tick(2.0)
+        node.step(Died(child, (path.seq, other.seq), KILLED))
+        assert not [item for item in node.items() if item.head.id == "id1"]
 
 
 def test_a_failure_path_that_finds_no_child_in_time_is_settled_bare(desk):

@@ -98,11 +98,18 @@ def _crash_concluding(
     state: State, flight: Flight, verdict: Verdict, final: Final, now: Now, out: Out, *, innocent: bool
 ) -> None:
     """Settle it bare; but others depend on the failure path of what is linked, so that it gets some tries more."""
-    flight.tries += not innocent
+    # What was told to end itself is what its child died of, whoever else is innocent: else it would be tried for ever.
+    flight.tries += flight.broken or not innocent
     if is_owed(flight) and flight.tries < CONCLUDE_TRIES_MAX:
         conclude(state, out, now, flight, verdict, final)
-    else:
-        settle_final(out, flight, verdict, final)
+        return
+    if is_owed(flight):
+        text = (
+            "The failure path of a task ended its process each time: it is given up, error callbacks may not have run."
+        )
+        fields = {"id": flight.head.id, "task": flight.head.task, "tries": flight.tries, "state": final.state}
+        out.effects.append(Note("error", "failure_path_given_up", text, fields))
+    settle_final(out, flight, verdict, final)
 
 
 def _note_death(state: State, child: Child, event: Died, crashed: Collection[Flight], out: Out) -> None:
