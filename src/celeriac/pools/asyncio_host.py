@@ -15,18 +15,16 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from celeriac.model.message import Record
-from celeriac.model.run import Performed
-from celeriac.model.shield import Guard, shield
-from celeriac.pools import crew as threads
-from celeriac.pools.crew import SOON_S, Crew, error_of, pack_done, take_out
+from celeriac.model.shield import shield
+from celeriac.pools.crew import SOON_S, Crew, pack_done, take_out
 from celeriac.pools.host import SOFT_SIGNAL, Allowance, Sockets
 from celeriac.pools.line import Line
+from celeriac.pools.places import Bench, LoopStrike, Place
 from celeriac.pools.roster import Roster, Stand
 from celeriac.pools.steered import Steered
 from celeriac.wire.frames import Back, Break, Hello, JobFrame, Keep
@@ -46,49 +44,6 @@ _SWITCH_S = 0.001
 """A thread that computes lets others run after this time."""
 
 
-class Seat(threads.Seat, Protocol):
-    """What runs jobs in one place of the loop, or on one thread."""
-
-    def perform_async(self, job: JobFrame) -> Coroutine[Any, Any, Performed]:
-        """Run one job of a coroutine task, in an `asyncio.Task` of its own."""
-        ...
-
-
-class Bench(NamedTuple):
-    """How jobs are run."""
-
-    make_seat: Callable[[Guard | None, Callable[[], AbstractContextManager[None]]], Seat]
-    is_coroutine: Callable[[JobFrame], bool]
-    """True if the job runs on the loop, False if on a thread."""
-
-
-class _Place:
-    """Where one coroutine task runs after another."""
-
-    __slots__ = ("record", "seat", "seq", "steered", "task")
-
-    seat: Seat
-
-    def __init__(self, record: int) -> None:
-        self.record = record
-        self.seq = 0
-        self.task: asyncio.Task[None] | None = None
-        self.steered: Steered | None = None
-
-
-class _Strike:
-    """A break-in into a coroutine."""
-
-    __slots__ = ("at", "error", "is_done", "place", "seq")
-
-    def __init__(self, place: _Place, order: Break, at: float) -> None:
-        self.place = place
-        self.seq = order.seq
-        self.error = error_of(order)
-        self.at = at
-        self.is_done = False
-
-
 class AsyncioHost:
     """Runs jobs on an event loop until told to leave."""
 
@@ -102,12 +57,12 @@ class AsyncioHost:
         self._crew = Crew(self._line, self._roster, bench.make_seat, threads_max)
         self._waiting: deque[JobFrame] = deque()
         """Coroutine tasks that have not begun. Under the roster's lock, as the next two."""
-        self._free: list[_Place] = []
+        self._free: list[Place] = []
         self._starting = 0
         """Places whose first step will look for a job."""
-        self._ended: list[_Place] = []
+        self._ended: list[Place] = []
         """Places whose outcomes are still to be sent."""
-        self._strikes: list[_Strike] = []
+        self._strikes: list[LoopStrike] = []
         """Replaced by the thread that hears orders alone."""
         self._loop = asyncio.new_event_loop()
         self._context = contextvars.copy_context()
@@ -165,8 +120,8 @@ class AsyncioHost:
         """Break into one running job."""
         with self._roster.lock:
             slot = self._roster.running.get(order.seq)
-        if isinstance(slot, _Place):
-            strike = _Strike(slot, order, time.monotonic())
+        if isinstance(slot, Place):
+            strike = LoopStrike(slot, order, time.monotonic())
             self._strikes = [*self._strikes, strike]
             self._call(self._cancel, strike)
         else:
@@ -185,7 +140,7 @@ class AsyncioHost:
 
     # Break-ins, on the loop's thread.
 
-    def _cancel(self, strike: _Strike) -> None:
+    def _cancel(self, strike: LoopStrike) -> None:
         """The loop has come round: the coroutine awaits something."""
         place = strike.place
         if strike.is_done or place.seq != strike.seq:
@@ -268,13 +223,13 @@ class AsyncioHost:
             self._starting += 1
             room -= 1
 
-    def _new_place(self, record: int) -> _Place:
-        place = _Place(record)
+    def _new_place(self, record: int) -> Place:
+        place = Place(record)
         waits = self._roster.waits
         place.seat = self._bench.make_seat(None, lambda: waits.of(place.seq))
         return place
 
-    async def _one(self, place: _Place) -> None:
+    async def _one(self, place: Place) -> None:
         """One task of the loop: one job, if there is one still."""
         job = self._take(place)
         if job is not None:
@@ -295,7 +250,7 @@ class AsyncioHost:
             self._loop.call_soon(self._tell, context=self._context)
         self._ended.append(place)
 
-    def _take(self, place: _Place) -> JobFrame | None:
+    def _take(self, place: Place) -> JobFrame | None:
         roster = self._roster
         with roster.lock:
             self._starting -= 1
@@ -333,7 +288,7 @@ class AsyncioHost:
     def _waits(self, seq: int, waits: bool) -> None:
         """A job has begun to wait for others, or goes on. On any thread."""
         with self._roster.lock:
-            if not isinstance(self._roster.running.get(seq), _Place):
+            if not isinstance(self._roster.running.get(seq), Place):
                 self._crew.waits_locked(seq, waits=waits)
             self._crew.stir_all_locked()
             self._room_locked()

@@ -32,6 +32,8 @@ class ThreadGuard(Guard):
         """The body is over, and `is_open` says so: what was sent and has not been raised will not be."""
         while True:
             try:
+                # Whatever has happened on the way, a body ends outside.
+                self.inside = 0
                 if self.threat is None:
                     return
                 self._await_aim()

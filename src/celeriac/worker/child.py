@@ -76,7 +76,8 @@ def be_child(
         signal.signal(signum, _unheeded)
     stand = Stand(marks, post.record, records_of(facts), facts.slots_per_child)
     if post.pool == "asyncio":
-        from celeriac.pools.asyncio_host import AsyncioHost, Bench
+        from celeriac.pools.asyncio_host import AsyncioHost
+        from celeriac.pools.places import Bench
 
         bench = Bench(partial(JobSeat, tasks, env), partial(_is_coroutine, _coroutines_of(tasks)))
         host: AsyncioHost | ThreadsHost = AsyncioHost(sockets, stand, bench, allowance)
