@@ -15,6 +15,9 @@ import enum
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _AIM_PAUSE_S = 0.0001
 _AIM_PAUSES_MAX = 50_000
@@ -47,16 +50,24 @@ class Guard:
         try:
             self.inside = depth + 1
             if self.threat is not None:
-                self._await_aim()
-                if self.threat is Aim.SENT:
-                    # A turn of a loop is where the interpreter raises what was sent.
-                    for _ in range(2):
-                        pass
-                    # It was raised earlier, then.
-                    self.threat = None
+                self.look()
         except BaseException:
             self.inside = depth
             raise
+
+    def look(self) -> None:
+        """Just inside: raise what was sent before, and hold back what comes from now on.
+
+        Where every call counts, this is to enter: ``guard.inside += 1``, and in the ``try`` that ends with leaving,
+        `look` if `threat` is not None.
+        """
+        self._await_aim()
+        if self.threat is Aim.SENT:
+            # A turn of a loop is where the interpreter raises what was sent.
+            for _ in range(2):
+                pass
+            # It was raised earlier, then.
+            self.threat = None
 
     def leave(self) -> None:
         """One step out; outside, what was held back is raised.
@@ -75,6 +86,19 @@ class Guard:
             if isinstance(threat, BaseException):
                 self.threat = None
                 raise threat
+
+    def opened(self, call: Callable[[], T]) -> T:
+        """What `call` returns, which may be broken into, if this is but one step inside. For what blocks."""
+        depth = self.inside
+        try:
+            self.inside = depth - 1
+            if self.threat is not None:
+                self.out()
+            return call()
+        finally:
+            self.inside = depth
+            if self.threat is not None:
+                self.look()
 
     def close(self) -> None:
         """The body is over: what has not been raised will not be."""

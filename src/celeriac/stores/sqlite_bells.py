@@ -151,8 +151,8 @@ class Bells:
             entry = (known[0], inode, now + _TRUST_S)
         else:
             if known is not None and known[0] >= 0:
+                del self._open[name]  # first: nothing may ring by the number of a closed one
                 os.close(known[0])
-                del self._open[name]
             if len(self._open) >= _OPEN_MAX:
                 self._close_all()
             fd = -1

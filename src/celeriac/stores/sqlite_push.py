@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from celeriac.model.message import Record
+from celeriac.model.shield import shield
 from celeriac.model.states import READY_STATES, SUCCESS
 from celeriac.stores.watching import Wanted
 
@@ -109,7 +110,9 @@ class Mailbox:
     def __init__(self, folder: str | None, read: Callable[[Sequence[str]], list[Record | None]]) -> None:
         self._folder = folder
         self.read = read
-        self.changed = threading.Condition()
+        # Entered by itself, not by way of the condition, whose own steps could be broken into with the lock held.
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
         self._socket: socket.socket | None = None
         self._nudger: socket.socket | None = None
         """Wakes the thread that reads the socket."""
@@ -127,7 +130,7 @@ class Mailbox:
             self._wake_reader()
 
     def _sort(self, note: Note) -> None:
-        with self.changed:
+        with self.lock:
             for record in note.records:
                 # Datagrams of two processes may overtake each other; a SUCCESS is final all the same.
                 old = self._arrived.get(record.id)
@@ -145,11 +148,16 @@ class Mailbox:
     def wait(self, address: str, ids: Sequence[str], wait_s: float, final: bool) -> list[Record]:
         """Records of `ids` (with `final`: in their last state) as soon as there is one; empty after about `wait_s`."""
         deadline = time.monotonic() + wait_s
-        self.bind(address)
-        with self.changed:
-            for task_id in ids:
-                self._wanted[task_id] = self._wanted.get(task_id, 0) + 1
+        # No time limit breaks into the books of who waits for what; but into the waiting.
+        guard = shield.mine
+        guard.enter()
+        is_wanted = False
         try:
+            self.bind(address)
+            with self.lock:
+                for task_id in ids:
+                    self._wanted[task_id] = self._wanted.get(task_id, 0) + 1
+                is_wanted = True
             # Only now: what is stored from here on finds us listening.
             look_s = LOOK_FIRST_S
             while True:
@@ -164,10 +172,12 @@ class Mailbox:
                     return found
                 look_s = min(look_s * 2, LOOK_LAST_S)
         finally:
-            self._unwant(ids)
+            if is_wanted:
+                self._unwant(ids)
+            guard.leave()
 
     def _unwant(self, ids: Sequence[str]) -> None:
-        with self.changed:
+        with self.lock:
             for task_id in ids:
                 count = self._wanted[task_id] - 1
                 if count:
@@ -189,10 +199,13 @@ class Mailbox:
 
     def until(self, here: Callable[[], list[Record] | None], wait_s: float) -> list[Record]:
         """What `here` finds, as soon as it is not None; empty after `wait_s`. It is asked with the lock held, again
-        whenever something has arrived."""
+        whenever something has arrived. The caller's thread is inside the shield."""
         deadline = time.monotonic() + wait_s
+        guard = shield.mine
         while True:
-            with self.changed:
+            if guard.threat is not None:
+                guard.opened(bool)
+            with self.lock:
                 found = here()
                 if found is not None:
                     return found
@@ -206,7 +219,7 @@ class Mailbox:
             try:
                 self._receive(left_s)
             finally:
-                with self.changed:
+                with self.lock:
                     self._reading = False
                     self.changed.notify_all()
 
@@ -216,7 +229,7 @@ class Mailbox:
             return
         try:
             receiver.settimeout(max(wait_s, 0.001))
-            data = receiver.recv(_DATAGRAM_BYTES_MAX * 2)
+            data = shield.mine.opened(lambda: receiver.recv(_DATAGRAM_BYTES_MAX * 2))
         except OSError:
             return  # timed out, or closed meanwhile: the caller looks into the database
         with suppress(msgspec.MsgspecError, UnicodeDecodeError):
@@ -231,12 +244,12 @@ class Mailbox:
 
     def begin(self, wanted: Wanted) -> None:
         """Tell a standing wait what arrives, from now on."""
-        with self.changed:
+        with self.lock:
             self._watches.append(wanted)
 
     def end(self, wanted: Wanted) -> None:
         """Tell it nothing any more."""
-        with self.changed, suppress(ValueError):
+        with self.lock, suppress(ValueError):
             self._watches.remove(wanted)
 
     def nudge(self) -> None:
@@ -256,7 +269,7 @@ class Mailbox:
         """Make the socket, unless there is one."""
         if self._folder is None:
             return
-        with self.changed:
+        with self.lock:
             if self._socket is not None:
                 return
             path = f"{self._folder}/r-{address}"
@@ -273,7 +286,7 @@ class Mailbox:
 
     def close(self) -> None:
         """Remove the socket; waiters go on by looking. Idempotent."""
-        with self.changed:
+        with self.lock:
             receiver, self._socket = self._socket, None
             nudger, self._nudger = self._nudger, None
             if receiver is not None:
@@ -289,7 +302,8 @@ class Mailbox:
             if inherited is not None:
                 inherited.close()
         self._socket = self._nudger = None
-        self.changed = threading.Condition()
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
         self._reading = False
         self._wanted = {}
         self._arrived = {}
@@ -310,28 +324,35 @@ class SqliteWatch:
     def add(self, ids: Sequence[str]) -> None:
         """Wait for these too."""
         mailbox = self._mailbox
-        with mailbox.changed:
+        with mailbox.lock:
             self._wanted.add(ids)
             mailbox.nudge()
 
     def discard(self, ids: Sequence[str]) -> None:
         """Wait for these no longer."""
-        with self._mailbox.changed:
+        with self._mailbox.lock:
             self._wanted.discard(ids)
 
     def wait(self, wait_s: float) -> list[Record]:
         """What is new, each change once; empty after about `wait_s`, or after `wake`."""
-        deadline = time.monotonic() + wait_s
+        guard = shield.mine
+        guard.enter()
+        try:
+            return self._wait(time.monotonic() + wait_s)
+        finally:
+            guard.leave()
+
+    def _wait(self, deadline: float) -> list[Record]:
         mailbox, wanted = self._mailbox, self._wanted
         while True:
-            with mailbox.changed:
+            with mailbox.lock:
                 unseen = wanted.unseen()
             if unseen:
                 self._look(unseen)
             now = time.monotonic()
             found = mailbox.until(self._here, min(deadline, self._look_at) - now)
             now = time.monotonic()
-            with mailbox.changed:
+            with mailbox.lock:
                 if found or wanted.woken or now >= deadline:
                     wanted.woken = False
                     if found:
@@ -348,11 +369,11 @@ class SqliteWatch:
         try:
             records = self._mailbox.read(unseen)
         except BaseException:
-            with self._mailbox.changed:
+            with self._mailbox.lock:
                 for task_id in unseen:
                     self._wanted.look_at(task_id)
             raise
-        with self._mailbox.changed:
+        with self._mailbox.lock:
             for record in records:
                 if record is not None:
                     self._wanted.take(record)
@@ -368,7 +389,7 @@ class SqliteWatch:
 
     def wake(self) -> None:
         """Have the one who waits return."""
-        with self._mailbox.changed:
+        with self._mailbox.lock:
             self._wanted.woken = True
             self._mailbox.nudge()
 

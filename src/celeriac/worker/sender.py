@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from celeriac.model.message import Message
 from celeriac.model.ports import Broker
+from celeriac.model.shield import shield
 from celeriac.worker.retries import LAST_START, NO_RETRIES, PublishRetries, publish_retries
 
 if TYPE_CHECKING:
@@ -154,8 +155,18 @@ class Sender:
             if batch is not None and batch.add(message, retries):
                 return
         began_at = time.monotonic()
+        # As `_attempt`, without the call: this is on the way of every message.
+        guard = shield.mine
+        guard.inside += 1
         try:
-            (self._broker or self.broker()).publish((message,))
+            try:
+                if guard.threat is not None:
+                    guard.look()
+                (self._broker or self.broker()).publish((message,))
+            finally:
+                guard.inside -= 1
+                if guard.threat is not None:
+                    guard.out()
         except retries.errors as exc:
             self._publish_again([message], retries, exc, began_at)
 
@@ -249,9 +260,18 @@ class Sender:
     def _publish(self, messages: list[Message], retries: PublishRetries) -> None:
         began_at = time.monotonic()
         try:
-            self.broker().publish(messages)
+            self._attempt(messages)
         except retries.errors as exc:
             self._publish_again(messages, retries, exc, began_at)
+
+    def _attempt(self, messages: list[Message]) -> None:
+        """Publish. No time limit breaks in halfway: it would leave a broker half opened, or a lock held for ever."""
+        guard = shield.mine
+        guard.enter()
+        try:
+            self.broker().publish(messages)
+        finally:
+            guard.leave()
 
     def _publish_again(
         self, messages: list[Message], retries: PublishRetries, error: BaseException, began_at: float
@@ -264,7 +284,7 @@ class Sender:
             time.sleep(pause_s)
             retry += 1
             try:
-                self.broker().publish(messages)
+                self._attempt(messages)
             except retries.errors as exc:
                 error = exc
             else:
