@@ -12,7 +12,7 @@ from celeriac.model.context import get_worker_run
 from celeriac.model.errors import TimeoutError  # noqa: A004 - Celery's public name
 from celeriac.model.message import Record
 from celeriac.results.joining import waiting
-from celeriac.results.waits import OnMessage, many_missing, own_record, told
+from celeriac.results.waits import OnMessage, Waited, many_missing, own_ends, own_record, told
 from celeriac.worker.awaiting import Arrivals, arrival
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def _end_among(
     app: Celeriac, task_id: str, followed: Sequence[str], timeout_s: float | None, on_message: OnMessage | None
 ) -> tuple[Record | None, str]:
     """As `await_end`, where more is looked at than the end of one task."""
-    tell = told(app, on_message)
+    tell = told(app, on_message, (task_id,))
     seen = states.PENDING
     async with aclosing(_arriving(app, (task_id, *followed), timeout_s, follows=tell is not None)) as arriving:
         async for records in arriving:
@@ -104,24 +104,24 @@ def _ended(records: Iterable[Record]) -> list[str]:
 
 
 async def await_ends(
-    app: Celeriac, ids: Sequence[str], timeout_s: float | None, on_message: OnMessage | None, whole: bool
+    app: Celeriac, waited: Waited, timeout_s: float | None, on_message: OnMessage | None
 ) -> AsyncGenerator[tuple[str, Meta], None]:
-    """Each task with how it ended, as they end: one wait for all; `whole` as for `waits.wait_for_ends`. Raises
-    TimeoutError."""
-    if not ids:
+    """Each task with how it ended, as they end: one wait for all. Raises TimeoutError."""
+    if not waited.ids:
         return
-    tell = told(app, on_message)
-    missing = set(ids)
-    async with aclosing(_arriving(app, ids, timeout_s, follows=tell is not None, whole=whole)) as arriving:
+    tell = told(app, on_message, waited.ids)
+    missing = set(waited.ids)
+    wanted = (*waited.ids, *waited.followed)
+    async with aclosing(_arriving(app, wanted, timeout_s, follows=tell is not None, whole=waited.whole)) as arriving:
         async for records in arriving:
-            for record in records:
-                if tell is not None:
+            if tell is not None:
+                for record in records:
                     tell(record)
-                if record.state in states.READY_STATES:
-                    missing.discard(record.id)
-                    yield record.id, app.decode_result(record)
-    if missing:
-        raise TimeoutError(many_missing(missing, len(ids), timeout_s))
+            for end in own_ends(app, missing, [record for record in records if record.state in states.READY_STATES]):
+                yield end
+            if not missing:
+                return
+    raise TimeoutError(many_missing(missing, len(waited.ids), timeout_s))
 
 
 async def await_states(app: Celeriac, task_id: str, timeout_s: float | None) -> AsyncGenerator[StateChange, None]:

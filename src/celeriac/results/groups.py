@@ -66,9 +66,9 @@ class GroupResult(ResultSet[R_co]):
             return None
         return cast("GroupResult[Any]", rebuilt(app.decode_result(record).result, app))
 
-    def as_tuple(self) -> tuple[Any, Any]:
+    def form(self, before: tuple[Any, Any] | None) -> tuple[Any, Any]:
         """``((id, parent), members)``."""
-        (_, parent), members = super().as_tuple()
+        (_, parent), members = super().form(before)
         return (self.id, parent), members
 
     def __bool__(self) -> bool:

@@ -167,7 +167,7 @@ class AsyncResult(ResultLooks, Generic[R_co]):
         app = self._app or self.app
         if current_batch() is not None:
             self.check_sent()
-        followed = () if self.parent is None or not follows else self._parents()
+        followed = () if self.parent is None or not follows else self.unfinished_before()
         if self._sent and not followed and on_message is None and get_current_run() is None:
             record = app.watcher.wait(self.id, timeout_s, None, on_interval, interval_s)
         else:
@@ -187,7 +187,7 @@ class AsyncResult(ResultLooks, Generic[R_co]):
 
         app = self._app or self.app
         self.check_sent()
-        followed = () if self.parent is None or not follows else self._parents()
+        followed = () if self.parent is None or not follows else self.unfinished_before()
         record, seen = await await_end(app, self.id, followed, timeout_s, on_message)
         if record is None:
             raise TimeoutError(self._late(timeout_s, seen))
@@ -196,22 +196,6 @@ class AsyncResult(ResultLooks, Generic[R_co]):
     def _late(self, timeout_s: float | None, state: str) -> str:
         shown = f"{self._name}[{self.id}]" if self._name else self.id
         return f"no result of {shown} after {timeout_s} s; its state is {state}"
-
-    def check_sent(self) -> None:
-        """Raise RuntimeError if it lies in a batch of the caller's that has not been sent."""
-        if current_batch() is not None and self.app.sender.is_unsent(self.id):
-            raise RuntimeError(
-                f"task {self.id} has not been sent: its batch ends with the `with` block; call get() after it"
-            )
-
-    def _parents(self) -> list[str]:
-        """The tasks before this one whose end is not known to be good: if one of them fails, this one never runs."""
-        found: list[str] = []
-        parent = self.parent
-        while parent is not None:
-            found += [leaf.id for leaf in parent.leaves() if isinstance(leaf, AsyncResult) and leaf.known() is None]
-            parent = parent.parent
-        return found
 
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, Any], object] | None = None) -> Any:
         """The result as it is now, without waiting; raises the task's exception if it failed."""
@@ -227,11 +211,13 @@ class AsyncResult(ResultLooks, Generic[R_co]):
     # acting
 
     def forget(self) -> None:
-        """Delete the record. The id is PENDING again."""
-        self._final = None
-        self.app.backend.forget([self.id])
-        if self.parent is not None:
-            self.parent.forget()
+        """Delete the record, and those of its parents. The ids are PENDING again."""
+        line, before = self._line()
+        for result in line:
+            result._final = None  # noqa: SLF001 - of this class
+        self.app.backend.forget([result.id for result in line])
+        if before is not None:
+            before.forget()
 
     def revoke(
         self,
@@ -244,13 +230,23 @@ class AsyncResult(ResultLooks, Generic[R_co]):
         """The task must not run: a waiting one becomes REVOKED. With `terminate` a running one is ended."""
         self.app.revoke(self.id, terminate=terminate, signal=signal)
 
-    def as_tuple(self) -> tuple[Any, Any]:
-        """``((id, parent), children)``, a form that can be serialized."""
-        return (self.id, self.parent.as_tuple() if self.parent is not None else None), None
+    def form(self, before: tuple[Any, Any] | None) -> tuple[Any, Any]:
+        """``((id, parent), None)``."""
+        return (self.id, before), None
 
     def as_list(self) -> list[str]:
         """The ids of this task and its parents."""
-        return [self.id, *(self.parent.as_list() if self.parent is not None else ())]
+        line, before = self._line()
+        return [*(result.id for result in line), *(() if before is None else before.as_list())]
+
+    def _line(self) -> tuple[list[AsyncResult[Any]], ResultBase | None]:
+        """This task and the single tasks before it, the nearest first; and the group before those, if there is one."""
+        line: list[AsyncResult[Any]] = [self]
+        for parent in self.parents():
+            if not isinstance(parent, AsyncResult):
+                return line, parent
+            line.append(parent)
+        return line, None
 
     def leaves(self) -> list[AsyncResult[Any]]:
         """This task alone."""
@@ -294,4 +290,17 @@ class AsyncResult(ResultLooks, Generic[R_co]):
         return f"<{type(self).__name__}: {self.id}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.id, None, self._name, None, self.parent, self._ignored))
+        if self.parent is None:
+            return (type(self), (self.id, None, self._name, None, None, self._ignored))
+        told: list[tuple[Any, ...]] = []
+        result: ResultBase | None = self
+        while isinstance(result, AsyncResult) and type(result).__reduce__ is AsyncResult.__reduce__:
+            told.append((type(result), result.id, result._name, result._ignored))  # noqa: SLF001 - of this class
+            result = result.parent
+        return (_unpickled, (told, result))
+
+
+def _unpickled(line: list[tuple[Any, ...]], before: ResultBase | None) -> Any:
+    for cls, task_id, name, ignored in reversed(line):
+        before = cls(task_id, None, name, None, before, ignored)
+    return before

@@ -15,7 +15,7 @@ from celeriac.results.callbacks import Callbacks, call_when_ended
 from celeriac.results.ends import as_dict, throw
 from celeriac.results.handle import AsyncResult, R_co
 from celeriac.results.joining import assert_will_not_block
-from celeriac.results.waits import wait_for_ends
+from celeriac.results.waits import Waited, wait_for_ends
 from celeriac.wire.records import Meta
 
 if TYPE_CHECKING:
@@ -177,15 +177,17 @@ class ResultSet(ResultBase, Generic[R_co]):
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
     ) -> list[R_co]:
-        """Wait for all and return their results in the order of the members. As soon as one fails, its exception is
-        raised; with ``propagate=False`` exceptions stand in the list.
+        """Wait for all and return their results in the order of the members. As soon as one fails, or with
+        `follow_parents` a task before them, its exception is raised; with ``propagate=False`` exceptions stand in the
+        list.
 
         Raises TimeoutError, RuntimeError as `AsyncResult.get` does.
         """
         if disable_sync_subtasks and get_current_run() is not None:
             assert_will_not_block()
         values: dict[str, Any] = {}
-        with closing(self._ends(timeout, interval, on_message, on_interval, whole=True)) as ends:
+        followed = self.unfinished_before() if follow_parents and propagate else ()
+        with closing(self._ends(timeout, interval, on_message, on_interval, whole=True, followed=followed)) as ends:
             for leaf, meta in ends:
                 if propagate:
                     throw(meta)
@@ -235,12 +237,13 @@ class ResultSet(ResultBase, Generic[R_co]):
         on_interval: Callable[[], object] | None,
         *,
         whole: bool = False,
+        followed: Sequence[str] = (),
     ) -> Generator[tuple[AsyncResult[Any], Meta], None, None]:
         """Each single task with how it ended, as they end."""
         known, waited = self._sorted()
         yield from known
-        app, ids = self.app, tuple(waited)
-        for task_id, meta in wait_for_ends(app, ids, timeout_s, on_message, on_interval, interval_s, whole):
+        wanted = Waited(tuple(waited), followed, whole)
+        for task_id, meta in wait_for_ends(self.app, wanted, timeout_s, on_message, on_interval, interval_s):
             for leaf in waited[task_id]:
                 leaf.keep(meta)
                 yield leaf, meta
@@ -249,8 +252,8 @@ class ResultSet(ResultBase, Generic[R_co]):
         """The tasks of which it is known how they ended, and the others by id."""
         known: list[tuple[AsyncResult[Any], Meta]] = []
         waited: dict[str, list[AsyncResult[Any]]] = {}
+        self.check_sent()
         for leaf in self.leaves():
-            leaf.check_sent()
             meta = leaf.known()
             if meta is None:
                 waited.setdefault(leaf.id, []).append(leaf)
@@ -262,12 +265,14 @@ class ResultSet(ResultBase, Generic[R_co]):
         self,
         timeout: float | None = None,
         propagate: bool = True,
+        follow_parents: bool = True,
         callback: Callable[[str, Any], object] | None = None,
         on_message: Callable[[Any], object] | None = None,
     ) -> list[R_co]:
         """`get` for coroutines: the loop goes on meanwhile. ``await results`` is the same without options."""
         values: dict[str, Any] = {}
-        async with aclosing(self._await_ends(timeout, on_message, whole=True)) as ends:
+        followed = self.unfinished_before() if follow_parents and propagate else ()
+        async with aclosing(self._await_ends(timeout, on_message, whole=True, followed=followed)) as ends:
             async for leaf, meta in ends:
                 if propagate:
                     throw(meta)
@@ -288,14 +293,20 @@ class ResultSet(ResultBase, Generic[R_co]):
                 yield leaf
 
     async def _await_ends(
-        self, timeout_s: float | None, on_message: Callable[[Any], object] | None, *, whole: bool = False
+        self,
+        timeout_s: float | None,
+        on_message: Callable[[Any], object] | None,
+        *,
+        whole: bool = False,
+        followed: Sequence[str] = (),
     ) -> AsyncGenerator[tuple[AsyncResult[Any], Meta], None]:
         from celeriac.results.awaiting import await_ends  # brings asyncio
 
         known, waited = self._sorted()
         for leaf, meta in known:
             yield leaf, meta
-        async with aclosing(await_ends(self.app, tuple(waited), timeout_s, on_message, whole)) as ends:
+        wanted = Waited(tuple(waited), followed, whole)
+        async with aclosing(await_ends(self.app, wanted, timeout_s, on_message)) as ends:
             async for task_id, meta in ends:
                 for leaf in waited[task_id]:
                     yield leaf, meta
@@ -309,8 +320,7 @@ class ResultSet(ResultBase, Generic[R_co]):
         """Call `callback` with this set when all have ended; with `on_error`, that is called with what the first of
         those that failed has raised instead. Where: as `AsyncResult.then`."""
         leaves = self.leaves()
-        for leaf in leaves:
-            leaf.check_sent()
+        self.check_sent()
         call_when_ended(self.app, leaves, Callbacks(self, callback, on_error, weak))
 
     # acting
@@ -335,11 +345,9 @@ class ResultSet(ResultBase, Generic[R_co]):
         """The ids of all members."""
         return [task_id for member in self.results for task_id in member.as_list()]
 
-    def as_tuple(self) -> tuple[Any, Any]:
+    def form(self, before: tuple[Any, Any] | None) -> tuple[Any, Any]:
         """``((None, parent), members)``."""
-        return (None, self.parent.as_tuple() if self.parent is not None else None), [
-            member.as_tuple() for member in self.results
-        ]
+        return (None, before), [member.as_tuple() for member in self.results]
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, ResultSet):

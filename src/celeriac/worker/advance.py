@@ -29,6 +29,9 @@ from celeriac.worker import task_log
 from celeriac.worker.coroutines import CoroutineRunner
 from celeriac.worker.failures import failure_record
 
+_PARENTS_MAX = 200
+"""So many parents of a child are recorded: deeper than about twice that no serializer goes."""
+
 
 class Around(Protocol):
     """What the workflows of one process share: `worker.env.Env` has it."""
@@ -223,7 +226,13 @@ def _readable(signatures: Sequence[Any] | None) -> Iterator[Node]:
 
 
 def _tuple_of(handle: Handle) -> tuple[Any, Any]:
-    """A result as it is recorded among children."""
-    members = None if handle.members is None else [_tuple_of(member) for member in handle.members]
-    parent = None if handle.parent is None else _tuple_of(handle.parent)
-    return (handle.id, parent), members
+    """A result as it is recorded among children, with the nearest of its parents: their form nests."""
+    line = [handle]
+    while line[-1].parent is not None and len(line) <= _PARENTS_MAX:
+        line.append(line[-1].parent)
+    told: tuple[Any, Any] | None = None
+    for one in reversed(line):
+        members = None if one.members is None else [_tuple_of(member) for member in one.members]
+        told = (one.id, told), members
+    assert told is not None
+    return told

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, TypeVar
 
@@ -56,10 +56,10 @@ class Batch:
         """True until its block ends."""
         return self._is_open
 
-    def holds(self, task_id: str) -> bool:
-        """True if it is open and keeps this task."""
+    def holds(self, task_ids: Collection[str]) -> bool:
+        """True if it is open and keeps one of these tasks."""
         with self._lock:
-            return self._is_open and any(message.id == task_id for message in self._messages)
+            return self._is_open and any(message.id in task_ids for message in self._messages)
 
     def end(self) -> list[Message]:
         """What it kept; from now on it keeps nothing."""
@@ -216,10 +216,10 @@ class Sender:
                 self._door = Door(self.broker)
             return self._door
 
-    def is_unsent(self, task_id: str) -> bool:
-        """True if the caller is inside a batch that still holds this task."""
+    def is_unsent(self, task_ids: Collection[str]) -> bool:
+        """True if the caller is inside a batch that still holds one of these tasks."""
         batch = self._own_batch()
-        return batch is not None and batch.holds(task_id)
+        return batch is not None and batch.holds(task_ids)
 
     def begin_batch(self) -> tuple[Batch, Token[Batch | None]] | None:
         """Keep what the caller sends from now on, until `end_batch`; None if a batch does so already."""

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 from celeriac.model.message import Record
@@ -123,7 +123,7 @@ class Watcher:
         on_record: Callable[[Record], object] | None = None,
         on_interval: Callable[[], object] | None = None,
         interval_s: float = _WAIT_S_MAX,
-    ) -> Iterator[list[Record]]:
+    ) -> Generator[list[Record], None, None]:
         """The final records of many tasks, as they come; it ends when all have come, or after `timeout_s`."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         step_s = _WAIT_S_MAX if on_interval is None else max(_STEP_S_MIN, interval_s)

@@ -10,6 +10,7 @@ from celeriac.exceptions import CeleriacError, EncodeError, TaskRevokedError
 from celeriac.model.call import Call
 from celeriac.model.context import Place
 from celeriac.model.message import Bury
+from celeriac.result import result_from_tuple
 from celeriac.wire.protocol2 import decode_request, encode_call
 from celeriac.wire.records import decode_record
 from celeriac.worker.env import Env, Seat
@@ -263,6 +264,23 @@ def test_a_message_that_belongs_to_a_chord_is_not_run_and_its_chain_told(app, ta
         with pytest.raises(CeleriacError, match="chords come in a later release"):
             app.AsyncResult(task_id).get(timeout=1)
     assert tasks.seen == []
+
+
+def test_a_task_may_send_return_and_lead_to_long_chains(app, tasks, peek, perform_message):
+    def long():
+        return chain(tasks.add.s(0, 0), *(tasks.add.s(1) for _ in range(700)))
+
+    @app.task
+    def sends():
+        return group(long(), long()).delay()
+
+    sends.apply_async(link=group(long(), long()))
+    ended = perform_message(peek(app)[0])
+    assert ended.state == "SUCCESS"
+    meta = decode_record(ended.records[0])
+    handles = [result_from_tuple(told, app) for told in (meta.result, *meta.children)]
+    assert handles[0].id == handles[1].id
+    assert [len(member.as_list()) > 100 for handle in handles for member in handle.results] == [True] * 6
 
 
 ODD = [[], ["chain"], {}, {"x": 1}, 0, -1, 1.5, True, "", "chain", "group", None]

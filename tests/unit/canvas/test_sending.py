@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import pickle
 
 import pytest
 
 from celeriac import AsyncResult
 from celeriac.canvas import chain, group, signature
-from celeriac.exceptions import EncodeError
-from celeriac.result import GroupResult
+from celeriac.exceptions import EncodeError, TimeoutError  # noqa: A004 - the public name
+from celeriac.result import GroupResult, result_from_tuple
 from celeriac.wire.protocol2 import decode_request
 
 
@@ -40,6 +42,57 @@ def test_the_result_of_a_long_chain_needs_no_deep_stack(tasks, drain):
     drain(tasks.app)
     with pytest.raises(ValueError, match="no"):
         failed.get(timeout=1)
+
+
+def test_handles_of_a_long_chain_need_no_deep_stack(tasks, drain):
+    steps = 1500
+    result = chain(tasks.add.s(0, 0), *(tasks.add.s(1) for _ in range(steps))).delay()
+    ids = [result.id, *(parent.id for parent in result.parents())]
+    assert result.as_list() == ids
+    assert len(ids) == steps + 1
+    again = pickle.loads(pickle.dumps(result))
+    assert again.as_list() == ids
+    assert (again.task_name, type(again)) == (result.task_name, AsyncResult)
+    told = result_from_tuple(json.loads(json.dumps(result.as_tuple())), tasks.app)
+    assert told.as_list() == ids[: len(told.as_list())]
+    assert len(told.as_list()) > 100
+    tasks.app.store_state(ids[-1], "SUCCESS", 0)
+    tasks.app.store_state(ids[0], "SUCCESS", 0)
+    result.forget()
+    assert (result.state, tasks.app.AsyncResult(ids[-1]).state) == ("PENDING", "PENDING")
+
+
+def test_what_fails_before_a_group_is_raised_for_it(tasks, drain):
+    first = tasks.add.delay(1, 1)
+    waiting = GroupResult("g", [tasks.app.AsyncResult("never-told")], parent=first, app=tasks.app)
+    tasks.app.store_state(first.id, "FAILURE", ValueError("before"))
+    with pytest.raises(ValueError, match="before"):
+        waiting.get(timeout=5)
+    with pytest.raises(ValueError, match="before"):
+        asyncio.run(waiting.aget(timeout=5))
+    for follow in ({"follow_parents": False}, {"propagate": False}):
+        with pytest.raises(TimeoutError):
+            waiting.get(timeout=0.05, **follow)
+        with pytest.raises(TimeoutError):
+            asyncio.run(waiting.aget(timeout=0.05, **follow))
+
+
+def test_a_group_is_there_when_its_members_are_whatever_is_known_of_what_was_before(tasks, drain):
+    member = tasks.add.delay(1, 1)
+    drain(tasks.app)
+    seen = []
+    before = tasks.app.AsyncResult("forgotten")
+    for wait in (lambda group: group.get(timeout=5, on_message=seen.append), lambda group: asyncio.run(group.aget(5))):
+        assert wait(GroupResult("g", [tasks.app.AsyncResult(member.id)], parent=before, app=tasks.app)) == [2]
+    assert [message["task_id"] for message in seen] == [member.id]
+
+
+def test_a_workflow_that_lies_in_a_batch_is_not_waited_for(tasks):
+    with tasks.app.batch():
+        for work in ((tasks.add.s(1, 1) | tasks.add.s(1)), (tasks.add.s(1, 1) | group(tasks.add.s(1), tasks.mul.s(1)))):
+            result = work.delay()
+            with pytest.raises(RuntimeError, match="has not been sent"):
+                result.get(timeout=5)
 
 
 def test_names_that_nobody_knows_here_can_be_part_of_a_workflow(app, peek):
