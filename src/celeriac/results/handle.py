@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from celeriac.core.options import require_text
 from celeriac.model import states
 from celeriac.model.context import get_current_run
 from celeriac.model.errors import TimeoutError  # noqa: A004 - Celery's public name
@@ -44,6 +45,8 @@ class AsyncResult(ResultLooks, Generic[R_co]):
     ) -> None:
         if not isinstance(id, str) or not id:  # type: ignore[redundant-expr]
             raise ValueError(f"AsyncResult needs the id of a task, not {id!r}")
+        if not id.isascii():
+            require_text("id", id)  # a store refuses it, and with it all that it is asked for in the same breath
         self.id = id
         self._app = app
         self._name = task_name

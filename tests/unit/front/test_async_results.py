@@ -334,6 +334,21 @@ def test_an_eager_result_is_awaited_like_any_other(app, div):
     asyncio.run(main())
 
 
+def test_an_id_that_no_store_can_hold_is_refused_and_disturbs_nobody(tmp_path):
+    app = Celeriac("own", broker=f"sqlite:///{tmp_path}/q.db", set_as_current=False)
+
+    async def main():
+        waiting = asyncio.ensure_future(app.AsyncResult("ä good one").aget(timeout=20))
+        await asyncio.sleep(0)
+        with pytest.raises(ValueError, match=r"id='a.ud800' cannot be encoded"):
+            await app.AsyncResult("a\ud800").aget(timeout=5)
+        await asyncio.to_thread(app.store_state, "ä good one", "SUCCESS", 5)
+        assert await waiting == 5
+
+    asyncio.run(main())
+    app.close()
+
+
 def test_closing_the_app_tells_those_who_wait(app, div):
     async def main():
         waiting = asyncio.ensure_future(div.delay(1, 1).aget(timeout=30))
