@@ -20,6 +20,9 @@ TASKS = {
         TaskPolicy("quiet", ignore_result=True),
         TaskPolicy("errors", ignore_result=True, store_errors_even_if_ignored=True),
         TaskPolicy("limited", time_limit_s=2.0, soft_time_limit_s=1.0),
+        TaskPolicy("await", pool="asyncio"),
+        TaskPolicy("await once", pool="asyncio", acks_late=False),
+        TaskPolicy("elsewhere", pool="gevent"),
     )
 }
 WALL = 1_700_000_000.0

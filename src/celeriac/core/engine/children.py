@@ -91,11 +91,12 @@ def retiring(state: State, child: Child, now: Now, out: Out) -> None:
         spawn(state, out, child.home)
 
 
-def rest(state: State, child: Child, at: float) -> None:
-    """Look then whether this child still has a purpose."""
+def rest(state: State, child: Child, now: Now) -> None:
+    """From now on, a child stays only if it finds a purpose before long."""
+    child.rests_from = now.monotonic
     if not child.resting:
         child.resting = True
-        state.alarm(at, SPARE, child.id)
+        state.alarm(now.monotonic + LINGER_S, SPARE, child.id)
 
 
 def on_child_up(state: State, event: ChildUp, now: Now, out: Out) -> None:
@@ -108,6 +109,6 @@ def on_child_up(state: State, event: ChildUp, now: Now, out: Out) -> None:
     child.depth = first_depth(state, child)
     child.progress_at = now.monotonic
     if child.alone:
-        rest(state, child, now.monotonic + LINGER_S)
+        rest(state, child, now)
     if child.leaving:
         leave_if_empty(state, child, now, out)

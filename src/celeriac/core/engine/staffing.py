@@ -10,7 +10,7 @@ from __future__ import annotations
 from celeriac.core.engine.children import kill, leave_if_empty, rest, spawn
 from celeriac.core.engine.dispatch import give_alone, not_begun, recall
 from celeriac.core.engine.events import Now, Resize
-from celeriac.core.engine.state import ALONE_MAX, LINGER_S, Child, Out, Pool, State
+from celeriac.core.engine.state import ALONE_MAX, LINGER_S, SPARE, Child, Out, Pool, State
 
 
 def missing(state: State, pool: Pool) -> int:
@@ -45,7 +45,7 @@ def staff(state: State, pool: Pool, now: Now, out: Out) -> None:
     for child in idle_first[: max(0, -lacking)]:
         pool.hosts.remove(child)
         pool.spares.append(child)
-        rest(state, child, now.monotonic + LINGER_S)
+        rest(state, child, now)
         flights = not_begun(child)
         if flights:
             recall(child, flights, out)
@@ -62,7 +62,7 @@ def relieve(state: State, child: Child, now: Now) -> None:
     pool.hosts.remove(child)
     pool.hosts.append(busy)
     pool.spares.append(child)
-    rest(state, child, now.monotonic + LINGER_S)
+    rest(state, child, now)
 
 
 def _call_off(state: State, pool: Pool, most: int) -> int:
@@ -79,11 +79,10 @@ def retire_spare(state: State, child: Child, now: Now, out: Out) -> None:
     child.resting = False
     if child not in child.home.spares and not child.alone:
         return
-    goes_at = child.progress_at + LINGER_S
-    if child.flights or not child.up:
-        rest(state, child, now.monotonic + LINGER_S)
-    elif goes_at > now.monotonic:
-        rest(state, child, goes_at)
+    goes_at = max(child.progress_at, child.rests_from) + LINGER_S
+    if child.flights or not child.up or goes_at > now.monotonic:
+        child.resting = True
+        state.alarm(goes_at if goes_at > now.monotonic else now.monotonic + LINGER_S, SPARE, child.id)
     else:
         child.replace = False
         child.leaving = True

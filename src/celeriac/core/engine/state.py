@@ -128,6 +128,7 @@ class Child:
         "recalls",
         "replace",
         "resting",
+        "rests_from",
         "retired",
         "seen",
         "slots",
@@ -153,6 +154,8 @@ class Child:
         """Another is started when it dies."""
         self.resting = False
         """Whether it still has a purpose is looked at from time to time."""
+        self.rests_from = -inf
+        """Since when it is one that nobody needs, while it has nothing to do."""
         self.retired = False
         """It was asked to end."""
         self.killed = False
