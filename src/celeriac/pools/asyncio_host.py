@@ -219,7 +219,8 @@ class AsyncioHost:
             # To asyncio it is a coroutine; to the type stubs only the real thing is.
             body: Any = Steered(self._one(place))
             place.steered = body
-            place.task = body.task = self._loop.create_task(body)
+            # Not by a factory that a task has set: this may not be run at once.
+            place.task = body.task = asyncio.Task(body, loop=self._loop)
             self._starting += 1
             room -= 1
 
@@ -312,8 +313,10 @@ class AsyncioHost:
                 log.critical(text, exc_info=True, extra={"action": "loop_trouble"})
 
     def _end(self) -> None:
-        """Stop the loop when the process may end, or nobody listens any more."""
+        """Stop the loop when the process may end, or nobody listens any more. Once: afterwards it is being cleaned."""
         roster = self._roster
+        if self._stops:
+            return
         if roster.is_done() or not roster.is_leaving:
             self._stops = True
             self._loop.stop()

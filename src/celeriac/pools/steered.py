@@ -6,6 +6,7 @@ of a group, letting go of a lock) is done for one that is broken into.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,12 @@ class Steered:
     Costs nothing until then: steps go to the coroutine itself.
     """
 
-    __slots__ = ("_coroutine", "_error", "close", "send", "task")
+    __slots__ = ("_coroutine", "_error", "send", "task")
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine
         self._error: BaseException | None = None
         self.send: Callable[[Any], Any] = coroutine.send
-        self.close = coroutine.close
         self.task: asyncio.Task[Any] | None = None
         """The task that runs it; set when it is made."""
 
@@ -47,8 +47,21 @@ class Steered:
         del self.send
 
     def throw(self, error: BaseException, value: object = None, traceback: object = None) -> Any:
-        """As a coroutine's; a cancellation of ours comes as the exception that it is for."""
+        """As a coroutine's; a cancellation of ours comes as the exception that it is for.
+
+        What has not begun begins: whoever cancels all tasks of a loop cannot mean what is not there yet, and a
+        coroutine that never begins would keep its place for ever.
+        """
+        if inspect.getcoroutinestate(self._coroutine) == inspect.CORO_CREATED:
+            while self._uncancel():
+                pass
+            return self.send(None)
         return self._coroutine.throw(self._reason_for(error))
+
+    def close(self) -> None:
+        """As a coroutine's; but what has not begun still will."""
+        if inspect.getcoroutinestate(self._coroutine) != inspect.CORO_CREATED:
+            self._coroutine.close()
 
     def __await__(self) -> Any:
         return self._coroutine.__await__()
@@ -60,10 +73,13 @@ class Steered:
         if reason is None or not isinstance(error, CancelledError):
             return error
         self._error = None
-        uncancel = getattr(self.task, "uncancel", None)  # Python 3.11 counts requests
-        if uncancel is not None:
-            uncancel()
+        self._uncancel()
         return as_cancelled(reason)
+
+    def _uncancel(self) -> int:
+        """How many requests are left. Python 3.11 counts them."""
+        uncancel: Callable[[], int] | None = getattr(self.task, "uncancel", None)
+        return 0 if uncancel is None else uncancel()
 
 
 class GuardedSteered(Steered):

@@ -313,6 +313,25 @@ async def cancel_itself(number: int) -> None:
     await asyncio.sleep(0)
 
 
+@app.task(name="cancel_all")
+async def cancel_all(number: int) -> int:
+    """Cleans up roughly: others are on the loop, too, and some have not begun."""
+    for task in asyncio.all_tasks():
+        if task is not asyncio.current_task():
+            task.cancel()
+            task.cancel()
+    return number
+
+
+@app.task(name="set_factory")
+async def set_factory(number: int) -> int:
+    def refuse(loop: Any, coroutine: Any, **options: Any) -> Any:
+        raise RuntimeError("this one is for tasks of tasks")
+
+    asyncio.get_running_loop().set_task_factory(refuse)
+    return number
+
+
 @app.task(name="cancel_at_end")
 async def cancel_at_end(number: int) -> int:
     task = asyncio.current_task()
@@ -349,6 +368,14 @@ async def leave_behind(number: int, how: str) -> int:
         finally:
             board[CLEANED] += 1
 
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(BOUND_S)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.2)
+            board[CLEANED] += 1
+            raise
+
     async def failing() -> None:
         await asyncio.sleep(0)
         raise SystemExit(5)
@@ -363,6 +390,9 @@ async def leave_behind(number: int, how: str) -> int:
     loop = asyncio.get_running_loop()
     if how == "task":
         _background.add(loop.create_task(endless()))
+        await asyncio.sleep(0)
+    elif how == "slow task":
+        _background.add(loop.create_task(slow()))
         await asyncio.sleep(0)
     elif how == "exit":
         _background.add(loop.create_task(failing()))

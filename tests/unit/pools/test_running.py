@@ -317,6 +317,35 @@ def test_what_coroutines_leave_on_the_loop_is_ended_with_the_host(host, looped, 
     assert board[CLEANED] == (0 if looped.pool == "prefork" else 1)
 
 
+def test_whoever_cancels_all_tasks_of_the_loop_costs_no_place_and_no_job_that_has_not_begun(host):
+    hosting = host(MODES["asyncio"])
+    for _ in range(3):
+        seqs = hosting.mixed(*["cancel_all", "note_async"] * 20)
+        assert hosting.ended(*seqs) == seqs
+    held = hosting.jobs(4, "hold")
+    hosting.begun(*held)  # as many as ever
+    hosting.go()
+    assert hosting.ended(*held) == held
+
+
+def test_a_factory_that_a_task_has_set_is_for_what_tasks_start(host):
+    hosting = host(MODES["asyncio"])
+    seqs = [hosting.job("set_factory"), hosting.job("note_async"), hosting.job("note_sync")]
+    assert hosting.ended(*seqs) == seqs
+
+
+def test_what_is_left_on_the_loop_may_take_its_time_to_end_also_when_others_had_to_finish(host):
+    hosting = host(MODES["asyncio"])
+    held = hosting.job("hold")
+    assert hosting.ended(hosting.job("leave_behind", "slow task"))
+    hosting.begun(held)
+    hosting.pool.retire(CHILD)
+    hosting.recalled([hosting.job("note")])  # it has heard that it is to leave
+    hosting.go()
+    assert hosting.left().status == "exit code 0"
+    assert board[CLEANED] == 1
+
+
 @pytest.mark.parametrize("how", ["exit", "error"])
 def test_trouble_of_what_was_left_on_the_loop_ends_nothing(host, how):
     hosting = host(MODES["asyncio"])
