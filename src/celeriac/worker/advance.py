@@ -147,8 +147,8 @@ class Workflow(Struct, eq=False):
         """Call the error callbacks that are called in place; the messages of the others."""
         sent: list[Node] = []
         for errback in self.links.errbacks:
-            task = self.tasks.get(errback.task) if isinstance(errback, Leaf) else None
-            if task is not None and isinstance(errback, Leaf) and task.takes_errors:
+            task = self._called(errback)
+            if task is not None and isinstance(errback, Leaf):
                 self._call(task, errback, error, traceback)
             else:
                 sent.append(errback)
@@ -166,6 +166,15 @@ class Workflow(Struct, eq=False):
                 task_log.errback_failed(self.fields, send.leaf.task, exc)
             else:
                 yield message
+
+    def calls_in_place(self) -> bool:
+        """True if a failure has error callbacks that are called, not sent."""
+        return any(self._called(errback) is not None for errback in self.links.errbacks)
+
+    def _called(self, errback: Node) -> Runnable | None:
+        """The task that is called for this error callback; None if it is sent."""
+        task = self.tasks.get(errback.task) if isinstance(errback, Leaf) else None
+        return task if task is not None and task.takes_errors else None
 
     def _call(self, task: Runnable, errback: Leaf, error: BaseException, traceback: str | None) -> None:
         given = () if errback.immutable else (self.run.context, error, traceback)

@@ -6,14 +6,18 @@ import contextvars
 import inspect
 import os
 import threading
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from celeriac.model.shield import Guard
 from celeriac.pools.steered import BREAK_INS, GuardedSteered, Steered, plain
 
 if TYPE_CHECKING:
     import asyncio
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _CLEANUP_S = 1.0
 """How long a coroutine that was broken into may take to end before it is left alone."""
@@ -148,6 +152,33 @@ def _is_in_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+async def beside(call: Callable[[T], R], given: T) -> R:
+    """What `call` returns for `given`, made on a thread of its own in the caller's context; the loop goes on meanwhile.
+    Raises what it raises. Who cancels this waits for its end all the same."""
+    import asyncio  # loaded already: this runs on a loop
+
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+    ends: list[R] = []
+    errors: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            ends.append(call(given))
+        except BaseException as error:  # noqa: BLE001 - raised again where it was asked for
+            errors.append(error)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(over.set_result, None)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(target,), name="beside", daemon=True).start()
+    while not over.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([over])
+    if errors:
+        raise errors[0]
+    return ends[0]
 
 
 def _run_beside(coroutine: Coroutine[Any, Any, Any]) -> Any:

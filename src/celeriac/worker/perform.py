@@ -20,8 +20,9 @@ A dead letter is final for those who wait: they see FAILURE. Reviving it makes t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from celeriac.core.engine.effects import Final
@@ -40,6 +41,7 @@ from celeriac.wire.protocol2 import decode_head, decode_request
 from celeriac.wire.records import RecordHead, encode_failure
 from celeriac.worker import task_log
 from celeriac.worker.advance import hopeless_workflow, is_linked, read_workflow
+from celeriac.worker.coroutines import beside
 from celeriac.worker.ending import ACK, Ending, reason_of
 from celeriac.worker.env import Env, Seat
 from celeriac.worker.finals import exception_of
@@ -88,13 +90,17 @@ async def perform_async(
     if isinstance(ending, Performed):
         return ending
     seat.run = ending.run
+    seal: Callable[[Outcome], Outcome | Awaitable[Outcome]] = ending.seal
+    if ending.workflow is not None and ending.workflow.calls_in_place():
+        # Error callbacks are code of the user's that may block: not the loop, on which others run.
+        seal = partial(beside, ending.seal)
     try:
         outcome = await execute_async(
             ending.run,
             ending.fields.args,
             ending.fields.kwargs,
             seat.env.clock,
-            seal=ending.seal,
+            seal=seal,
             hook_failed=ending.hook_failed,
             translate=plain,
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 
 from celeriac.canvas import chain, group, signature
@@ -14,7 +17,7 @@ from celeriac.result import result_from_tuple
 from celeriac.wire.protocol2 import decode_request, encode_call
 from celeriac.wire.records import decode_record
 from celeriac.worker.env import Env, Seat
-from celeriac.worker.perform import perform
+from celeriac.worker.perform import perform, perform_async
 
 
 @pytest.fixture
@@ -124,6 +127,40 @@ def test_an_error_callback_may_be_a_coroutine_function(app, tasks, drain):
     result = tasks.fail.apply_async(link_error=on_error.s())
     drain(app)
     assert tasks.seen[-1] == ("async", result.id)
+
+
+def test_an_error_callback_of_a_coroutine_does_not_hold_up_the_loop(app, tasks, peek):
+    begun, release = threading.Event(), threading.Event()
+
+    @app.task
+    async def fails():
+        raise ValueError("no")
+
+    @app.task
+    def on_error(request, exc, traceback):
+        begun.set()
+        tasks.seen.append((request.id, release.wait(10)))
+
+    @app.task
+    async def later(request, exc, traceback):
+        tasks.seen.append((request.id, await asyncio.sleep(0, "later")))
+
+    result = fails.apply_async(link_error=[on_error.s(), later.s(), tasks.on_error.s()])
+
+    async def main():
+        seat = Seat(Env(Place("n"), app.worker_config().results))
+        performing = asyncio.ensure_future(perform_async(app.tasks, peek(app)[0], seat))
+        assert await asyncio.to_thread(begun.wait, 10)
+        performing.cancel()  # as one who ends all tasks of the loop does
+        await asyncio.sleep(0.01)
+        release.set()
+        ended = await performing
+        seat.close()
+        return ended
+
+    ended = asyncio.run(main())
+    assert tasks.seen == [(result.id, True), (result.id, "later")]
+    assert (ended.state, [message.task for message in ended.follow_ups]) == ("FAILURE", ["t.on_error"])
 
 
 def test_a_callback_gets_the_result_in_front_of_its_own_arguments(tasks, drain):
