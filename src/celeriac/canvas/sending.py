@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celeriac.calling import make_follow_up
 from celeriac.canvas.handles import result_of
-from celeriac.core.options import merge_options
+from celeriac.core.prepare import check_apart
 from celeriac.core.workflow.start import Send, freeze, handle_of, options_of, starts
 from celeriac.model.canvas import Chain, Group, Leaf, Node, applied, errlinked, linked, listed, merged
 from celeriac.model.context import get_worker_run
 from celeriac.model.ids import new_id
 from celeriac.on_loops import notice, notice_send, run_beside
+from celeriac.wire.compression import compression_named
+from celeriac.wire.serializers import serializer_named
 from celeriac.wire.signatures import node_of
 
 if TYPE_CHECKING:
@@ -92,7 +95,7 @@ def apply_node(
 
 
 def frozen_for(node: Node, app: Celeriac, options: Mapping[str, Any]) -> Node:
-    """The workflow with its ids and the callbacks of this send. Raises UnknownOption, TypeError and ValueError for an
+    """The workflow with its ids and the callbacks of this send. Raises UnknownOption, TypeError, ValueError and EncodeError for an
     option that is wrong, anywhere in it: not when its turn comes in a worker."""
     if isinstance(node, Group) and options.get("link"):
         raise TypeError("link: a group has no result of its own that a callback could get; link to its members")
@@ -116,8 +119,17 @@ def without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def check(node: Node) -> None:
-    """Check the options of every part of a workflow. Raises like `merge_options`."""
-    merge_options({}, node.options)
+    """Check the options of every part of a workflow: a mistake is the caller's, not of the worker whose turn it is.
+
+    Raises as `Task.apply_async` does, but for what the settings of the worker say.
+    """
+    options = node.options
+    check_apart(options, time.time())
+    serializer, compression = options.get("serializer"), options.get("compression")
+    if serializer is not None:
+        serializer_named(serializer)
+    if compression:
+        compression_named(compression)
     if isinstance(node, Leaf):
         parts: Sequence[Node] = (*node.links, *node.errlinks)
     else:

@@ -294,6 +294,13 @@ def _check_links(name: str, value: Any) -> None:
             raise TypeError(f"{name}={signature!r} is no signature; give one, as task.s() makes it, or a list of them")
 
 
+def _check_count(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}={value!r} is not a whole number")
+    if value < 0:
+        raise ValueError(f"{name}={value} is below 0")
+
+
 def _check_stamped(name: str, value: Any) -> None:
     if not isinstance(value, (list, tuple, set, frozenset)) or not all(isinstance(item, str) for item in value):
         raise TypeError(f"{name}={value!r} is not a list of names")
@@ -319,6 +326,9 @@ _CHECKS: Mapping[str, Callable[[str, Any], None]] = {
     "root_id": _check_text,
     "parent_id": _check_text,
     "group_id": _check_text,
+    "group_index": _check_count,
+    "retries": _check_count,
+    "replaced_task_nesting": _check_count,
     "headers": _check_mapping,
     "retry_policy": _check_mapping,
     "time_limit": _check_limit,

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct, structs
 
 from celeriac.core.options import merge_options, properties_of
-from celeriac.core.route import Router
+from celeriac.core.route import Router, queue_name
 from celeriac.model.call import Call, RequestFields
 from celeriac.model.canvas import listed
 from celeriac.model.context import Context
@@ -97,6 +97,20 @@ def prepare(
         chain=links.chain,
         properties=properties_of(chosen) if options else _NONE,
     )
+
+
+def check_apart(options: Mapping[str, Any], now: float) -> None:
+    """Raise what `prepare` will for options of a call that somebody sends later, but for what that one's settings say."""
+    merged = merge_options({}, options)
+    countdown, expires, queue = merged.get("countdown"), merged.get("expires"), merged.get("queue")
+    if countdown:
+        _after(now, countdown, "countdown")
+    if isinstance(expires, timedelta):
+        expires = expires.total_seconds()
+    if expires is not None and not isinstance(expires, datetime):
+        _after(now, expires, "expires")
+    if queue is not None:
+        queue_name(queue, "queue")
 
 
 class _Links(Struct, frozen=True, gc=False):

@@ -54,12 +54,18 @@ COMPRESSIONS: Mapping[str, Compression] = {
 """By name and by MIME type."""
 
 
-def compress(data: bytes, method: str) -> tuple[bytes, str]:
-    """The compressed bytes, and the MIME type for the header. Raises EncodeError for unknown methods."""
+def compression_named(method: str) -> Compression:
+    """The method of that name or MIME type. Raises EncodeError naming those that exist."""
     found = COMPRESSIONS.get(method)
     if found is None:
         known = ", ".join(sorted({entry.name for entry in COMPRESSIONS.values()} | {"gzip"}))
         raise EncodeError(f"unknown compression {method!r}; known are: {known}")
+    return found
+
+
+def compress(data: bytes, method: str) -> tuple[bytes, str]:
+    """The compressed bytes, and the MIME type for the header. Raises EncodeError for unknown methods."""
+    found = compression_named(method)
     return found.compress(data), found.content_type
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from datetime import timedelta
 
 import pytest
 
 from celeriac import canvas
 from celeriac.canvas import Signature, chain, group, maybe_signature, signature, subtask
-from celeriac.exceptions import NotRegistered, UnknownOption
+from celeriac.exceptions import EncodeError, NotRegistered, UnknownOption
 
 KEYS = ["task", "args", "kwargs", "options", "subtask_type", "immutable"]
 
@@ -241,6 +242,29 @@ def test_an_option_that_must_be_a_typo_is_refused_when_sent_wherever_it_stands(t
         chain(tasks.add.s(1, 1), tasks.add.signature((1,), link=tasks.keep.s().set(countdwon=1))),
     ):
         with pytest.raises(UnknownOption, match="countdown"):
+            work.delay()
+    assert peek(tasks.app) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"queue": 5}, TypeError),
+        ({"serializer": "nope"}, EncodeError),
+        ({"compression": "nope"}, EncodeError),
+        ({"countdown": float("inf")}, ValueError),
+        ({"expires": 1e12}, ValueError),
+        ({"expires": timedelta.max}, ValueError),
+    ],
+)
+def test_a_wrong_option_of_a_later_step_is_refused_when_the_workflow_is_sent(tasks, peek, options, error):
+    wrong = tasks.add.s(1).set(**options)
+    for work in (
+        tasks.add.s(1, 1) | wrong,
+        group(tasks.add.s(1, 1), tasks.add.s(1, 1) | wrong),
+        tasks.add.s(1, 1) | tasks.add.signature((1,), link=[wrong]),
+    ):
+        with pytest.raises(error, match=next(iter(options))):
             work.delay()
     assert peek(tasks.app) == []
 

@@ -154,6 +154,9 @@ def test_a_countdown_of_nothing_is_at_once(app, add, peek, countdown):
         ({"soft_time_limit": "x"}, TypeError, "soft_time_limit"),
         ({"serializer": "morse"}, EncodeError, "morse"),
         ({"link": object()}, TypeError, "link"),
+        ({"retries": "x"}, TypeError, "retries='x' is not a whole number"),
+        ({"retries": -1}, ValueError, "retries"),
+        ({"group_index": "x"}, TypeError, "group_index"),
         ({"retry_policy": {"max_retry": 1}}, ValueError, "max_retry"),
     ],
 )
