@@ -6,7 +6,8 @@ from collections.abc import Collection
 from typing import Any
 
 from celeriac.model import states
-from celeriac.model.errors import TaskRevokedError
+from celeriac.model.errors import TaskError, TaskRevokedError
+from celeriac.wire.exceptions import text_of
 from celeriac.wire.records import Meta
 
 
@@ -17,8 +18,13 @@ class RemoteTraceback(Exception):
         return f"\n\n{self.args[0]}"
 
 
-def error_of(meta: Meta) -> BaseException:
-    """What a task failed with, the worker's traceback being its cause."""
+def error_of(meta: Meta) -> Exception:
+    """What a task failed with, the worker's traceback being its cause.
+
+    What is no `Exception` would not mean here what it meant in the worker: a CancelledError would pass for the
+    cancellation of who waits, a SystemExit would end his process. So a TaskError that names it stands for it, with it
+    as its cause.
+    """
     error: BaseException
     if isinstance(meta.result, BaseException):
         error = meta.result
@@ -28,6 +34,10 @@ def error_of(meta: Meta) -> BaseException:
         error = Exception(meta.result)
     if meta.traceback:
         error.__cause__ = RemoteTraceback(meta.traceback)
+    if not isinstance(error, Exception):
+        told = TaskError(f"the task ended with {text_of(error)}")
+        told.__cause__ = error
+        return told
     return error
 
 

@@ -74,8 +74,8 @@ class AsyncResult(ResultLooks, Generic[R_co]):
     ) -> R_co:
         """Wait for the task to end and return its result, or raise what it raised.
 
-        The exception is rebuilt from its record; the worker's traceback stands behind it as its cause. With
-        ``propagate=False`` the exception is returned. `callback` gets id and value, `on_message` each state on the
+        The exception is rebuilt from its record; the worker's traceback stands behind it as its cause. What is no
+        `Exception` (CancelledError, say) is the cause of a TaskError instead. With ``propagate=False`` it is returned. `callback` gets id and value, `on_message` each state on the
         way as a mapping, `on_interval` is called about every `interval` seconds.
 
         Raises TimeoutError after `timeout` seconds (the task goes on), RuntimeError within a task, and when the task

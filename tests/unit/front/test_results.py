@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import pickle
+import queue
 import threading
 import time
 from datetime import datetime, timezone
@@ -9,7 +11,7 @@ import pytest
 
 from celeriac import AsyncResult, Celeriac
 from celeriac.control.words import decode_request
-from celeriac.exceptions import TaskRevokedError, TimeoutError  # noqa: A004 - the public name
+from celeriac.exceptions import TaskError, TaskRevokedError, TimeoutError  # noqa: A004 - the public name
 from celeriac.model.context import Place
 from celeriac.model.message import Settlement
 from celeriac.result import allow_join_result, result_from_tuple
@@ -18,6 +20,10 @@ from celeriac.worker.perform import perform
 
 
 class OwnError(Exception):
+    pass
+
+
+class Leaving(BaseException):
     pass
 
 
@@ -61,6 +67,25 @@ def test_a_failed_task_raises_its_own_exception_with_the_workers_traceback(app, 
         result.maybe_throw()
     assert isinstance(result.get(timeout=1, propagate=False), OwnError)
     assert isinstance(result.maybe_throw(propagate=False), OwnError)
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit, Leaving])
+def test_what_is_no_exception_is_raised_as_the_cause_of_one(app, drain, kind):
+    @app.task
+    def leave():
+        raise kind("off")
+
+    result = leave.delay()
+    drain(app)
+    for look in (lambda: result.get(timeout=1), result.maybe_throw, lambda: asyncio.run(result.aget(timeout=1))):
+        with pytest.raises(TaskError, match=rf"{kind.__name__}\('off'\)") as caught:
+            look()
+        assert type(caught.value.__cause__) is kind
+        assert "raise kind" in str(caught.value.__cause__.__cause__)
+    assert type(result.get(timeout=1, propagate=False)) is type(result.result) is kind
+    told: queue.Queue[BaseException] = queue.Queue()
+    result.then(print, told.put)
+    assert type(told.get(timeout=10)) is TaskError
 
 
 def test_an_unknown_id_is_pending_and_times_out_with_id_and_state(app):
