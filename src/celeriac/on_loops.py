@@ -36,7 +36,7 @@ class Notice:
             f"{blocking} on an event loop hold it up while the broker works; there, use {instead}. "
             "This is said once, in development only",
             BlockingCallWarning,
-            stacklevel=_frames_of_ours() + 1,
+            stacklevel=frames_of_ours() + 1,
         )
 
 
@@ -61,8 +61,8 @@ class NoticingBlock(BatchBlock):
         super().__enter__()
 
 
-def _frames_of_ours() -> int:
-    """How many frames lie between `warn` and who called the package, `warn` included."""
+def frames_of_ours() -> int:
+    """How many frames lie between the caller and who called the package, the caller's included."""
     frame, count = sys._getframe(1), 0  # noqa: SLF001 - as `warnings` itself does it
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("celeriac."):
         frame, count = frame.f_back, count + 1

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,18 @@ from celeriac.core.prepare import check_apart
 from celeriac.core.workflow.start import Send, freeze, handle_of, options_of, starts
 from celeriac.model.canvas import Chain, Group, Leaf, Node, applied, errlinked, linked, listed, merged
 from celeriac.model.context import get_worker_run
+from celeriac.model.errors import CeleriacWarning
 from celeriac.model.ids import new_id
-from celeriac.on_loops import notice, notice_send, run_beside
+from celeriac.on_loops import frames_of_ours, notice, notice_send, run_beside
 from celeriac.wire.compression import compression_named
 from celeriac.wire.serializers import serializer_named
 from celeriac.wire.signatures import node_of
 
 if TYPE_CHECKING:
     from celeriac.app import Celeriac
+
+_STEPS_MANY = 200
+"""A chain of more steps is worth a word: its cost grows with the square of their number."""
 
 _OF_THE_WHOLE = frozenset({"task_id", "link", "link_error", "add_to_parent"})
 """Options of a send that are for the workflow as a whole."""
@@ -118,6 +123,28 @@ def without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in names}
 
 
+class LongChains:
+    """Says once per process what long chains cost."""
+
+    is_on = True
+
+    def look(self, chain: Chain) -> None:
+        """Warn if it is a long one."""
+        if len(chain.steps) > _STEPS_MANY and self.is_on:
+            self.is_on = False
+            warnings.warn(
+                f"a chain of {len(chain.steps)} steps: all that is left of a chain travels in each of its messages, so "
+                f"the cost grows with the square of its length. Over {_STEPS_MANY} steps, let the last task of a part "
+                "send the next part, or do several steps in one task. This is said once",
+                CeleriacWarning,
+                stacklevel=frames_of_ours() + 1,
+            )
+
+
+long_chains = LongChains()
+"""Those of this process."""
+
+
 def check(node: Node) -> None:
     """Check the options of every part of a workflow: a mistake is the caller's, not of the worker whose turn it is.
 
@@ -132,8 +159,11 @@ def check(node: Node) -> None:
         compression_named(compression)
     if isinstance(node, Leaf):
         parts: Sequence[Node] = (*node.links, *node.errlinks)
+    elif isinstance(node, Chain):
+        parts = node.steps
+        long_chains.look(node)
     else:
-        parts = node.steps if isinstance(node, Chain) else node.members
+        parts = node.members
     for part in parts:
         check(part)
 

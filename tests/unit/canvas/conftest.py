@@ -8,11 +8,18 @@ from types import SimpleNamespace
 import pytest
 
 from celeriac import Celeriac
+from celeriac.canvas.sending import long_chains
 from unit.front.conftest import drain, peek, plain_environment
 
 __all__ = ["drain", "peek", "plain_environment"]
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def no_word_of_long_chains(monkeypatch):
+    """What is said once per process would be said in whatever test comes first."""
+    monkeypatch.setattr(long_chains, "is_on", False)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 
 from celeriac import AsyncResult
 from celeriac.canvas import chain, group, signature
-from celeriac.exceptions import EncodeError, TimeoutError  # noqa: A004 - the public name
+from celeriac.canvas.sending import long_chains
+from celeriac.exceptions import CeleriacWarning, EncodeError, TimeoutError  # noqa: A004 - the public name
 from celeriac.result import GroupResult, result_from_tuple
 from celeriac.wire.protocol2 import decode_request
 
@@ -42,6 +43,20 @@ def test_the_result_of_a_long_chain_needs_no_deep_stack(tasks, drain):
     drain(tasks.app)
     with pytest.raises(ValueError, match="no"):
         failed.get(timeout=1)
+
+
+def test_the_cost_of_a_long_chain_is_said_once_where_it_is_sent(tasks, peek, monkeypatch):
+    monkeypatch.setattr(long_chains, "is_on", True)
+
+    def work(steps):
+        return chain(tasks.add.s(0, 0), *(tasks.add.s(1) for _ in range(steps - 1)))
+
+    work(200).delay()
+    with pytest.warns(CeleriacWarning, match="a chain of 201 steps: .* the cost grows") as caught:
+        group(tasks.add.s(1, 1), work(201)).delay()
+    assert [warning.filename for warning in caught] == [__file__]
+    work(300).delay()
+    assert len(peek(tasks.app)) == 4
 
 
 def test_handles_of_a_long_chain_need_no_deep_stack(tasks, drain):
