@@ -74,6 +74,6 @@ class EnginePolicy(Struct, frozen=True, gc=False):
     aside_max: int = 512
     """Several pools: so many messages a second may be handed back because their own pool is full, not more."""
     aside_s: float = 1.0
-    """They are delivered again after this time."""
+    """They are delivered again after this time, or longer as long as others behind them are not seen otherwise."""
     extra_max: int = 64
     """Most children of one pool that may stand in for those whose tasks wait for results."""

@@ -384,3 +384,58 @@ def test_notes_of_deaths_name_the_tasks(shared):
     shared.step(Died(1, (job.seq,), "signal 11 (SIGSEGV)"))
     (note,) = shared.of(Note)
     assert note.fields["tasks"] == ["late"]
+
+
+class Line:
+    """What a broker does: messages in their order, and away as long as they are set aside."""
+
+    def __init__(self, node, *tasks) -> None:
+        self._node = node
+        self._all = {arrival.delivery.receipt: arrival for arrival in (node.arrival(task) for task in tasks)}
+        self._due_at = dict.fromkeys(self._all, 0.0)
+        self.pauses = []
+
+    def turn(self) -> None:
+        """Give what is asked for, and take back what is set aside."""
+        node = self._node
+        due = [receipt for receipt, due_at in sorted(self._due_at.items()) if due_at <= node.t][: node.state.asked]
+        if due:
+            for receipt in due:
+                del self._due_at[receipt]
+            node.step(Delivered(tuple(self._all[receipt] for receipt in due)))
+        else:
+            wake = wake_at(node.state, node.now())
+            node.tick(0.02 if wake is None else min(0.02, max(0.001, wake - node.t)))
+        for item in node.items():
+            if isinstance(item.verdict, Release) and item.receipt in self._all:
+                self._due_at[item.receipt] = node.t + item.verdict.after_s
+                self.pauses.append(item.verdict.after_s)
+
+
+@pytest.mark.parametrize(("count", "within_s"), [(100, 1.5), (300, 5.0), (1000, 12.0), (3000, 40.0)])
+def test_what_is_far_behind_messages_for_a_full_pool_is_found_all_the_same(desk, count, within_s):
+    node = desk(pools=BOTH)
+    node.up(1, 2)
+    node.up(3, slots=20)
+    fill_prefork(node)
+    line = Line(node, *["late"] * count, "await")
+    began_at = node.t
+    while not node.jobs(3):
+        line.turn()
+        assert node.t - began_at < within_s
+
+
+def test_when_all_is_seen_messages_are_put_off_no_longer_than_need_be(desk):
+    node = desk(pools=BOTH)
+    node.up(1, 2)
+    node.up(3, slots=20)
+    fill_prefork(node)
+    line = Line(node, *["late"] * 1000)
+    began_at = node.t
+    while node.t - began_at < 30.0:
+        line.turn()
+    assert 2.0 <= max(line.pauses[-1000:]) <= 16.0
+    line = Line(node, *["late"] * 50)
+    while node.t - began_at < 90.0:
+        line.turn()
+    assert max(line.pauses[-50:]) <= 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
+from celeriac.core.engine.aside import end_seen
 from celeriac.core.engine.effects import Final, Note, SettleItem
 from celeriac.core.engine.events import Arrival, Delivered, Now
 from celeriac.core.engine.settling import ACK, BACK, REVOKED_FINAL, conclude, settle_arrival
@@ -21,6 +22,8 @@ _ONCE_RARE = 0.001
 
 def on_delivered(state: State, event: Delivered, now: Now, out: Out) -> None:
     """The broker gave messages: refuse what must not run, queue the rest."""
+    if state.mixed and len(event.arrivals) < state.asked:
+        end_seen(state, now)
     state.asked = 0
     if state.stopping:
         out.items.extend(SettleItem(arrival.delivery.receipt, BACK) for arrival in event.arrivals)

@@ -18,6 +18,12 @@ from celeriac.model.message import Release
 _PROBES_PER_FILL = 4
 """While a pool is full, the node asks again when this part of the budget is there: few questions, not many small ones."""
 _AGAIN_MIN_S = 0.05
+_REACH_MAX_S = 16.0
+"""What is behind more messages than can be set aside in this time waits for their pool, too: longer pauses would keep
+them from a pool that has room again."""
+_GROWS_AFTER = 0.5
+_SHRINKS_AFTER = 2.0
+"""After these parts of its length the pause grows if no end was seen, or shrinks if one was."""
 _ALONE_AFTER_MAX_S = 10.0
 """Longest pause before the next delivery of a task that must run alone and found no place."""
 
@@ -54,12 +60,25 @@ def room_to_come(pool: Pool) -> int:
     return pool.target * pool.policy.slots if pool.dormant or coming else 0
 
 
+def end_seen(state: State, now: Now) -> None:
+    """The broker had less than was asked for: the node sees all there is."""
+    reach, t = state.reach, now.monotonic
+    reach.end_at = t
+    if reach.s > state.policy.aside_s and t - reach.at >= reach.s * _SHRINKS_AFTER:
+        reach.s, reach.at = max(state.policy.aside_s, reach.s / 2), t
+
+
 def after_s(state: State, now: Now) -> float:
     """When a message that found no room in its pool should come again: soon, so that no slot of ours or of another node
-    stays idle meanwhile; but the later, the less of the budget is left."""
-    policy = state.policy
-    spent = 1.0 - refill(state, now) / (policy.aside_max / 2)
-    return min(policy.aside_s, max(_AGAIN_MIN_S, spent * policy.aside_s))
+    stays idle meanwhile; but the later, the less of the budget is left, and the more there is to see behind it."""
+    reach, t = state.reach, now.monotonic
+    if t - reach.used_at > reach.s:
+        reach.s, reach.at = state.policy.aside_s, t
+    elif t - max(reach.end_at, reach.at) > reach.s * _GROWS_AFTER:
+        reach.s, reach.at = max(reach.s, min(_REACH_MAX_S, 2 * reach.s)), t
+    reach.used_at = t
+    spent = 1.0 - refill(state, now) / (state.policy.aside_max / 2)
+    return min(reach.s, max(_AGAIN_MIN_S, spent * reach.s))
 
 
 def release_overdue(state: State, pool: Pool, out: Out, now: Now) -> None:

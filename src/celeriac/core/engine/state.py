@@ -238,6 +238,18 @@ class Pool:
         """When it was last noted that more jobs wait than others can stand in for."""
 
 
+class Reach(Struct, gc=False):
+    """How long messages are set aside, so that the node sees past them to the end of its queues."""
+
+    s: float
+    at: float = -inf
+    """When it was last changed, or began to matter."""
+    used_at: float = -inf
+    """When something was last set aside."""
+    end_at: float = -inf
+    """When the broker last had less than was asked for."""
+
+
 class Start(NamedTuple):
     """A child that is to be started."""
 
@@ -272,6 +284,7 @@ class State:
         "pinned",
         "policy",
         "pools",
+        "reach",
         "refill_at",
         "spawns",
         "stopping",
@@ -307,6 +320,7 @@ class State:
         self.aside = policy.aside_max / 2
         """How many messages may be set aside now, as of `aside_at`."""
         self.aside_at = -inf
+        self.reach = Reach(policy.aside_s)
         self.refill_at = inf
         """When enough of them may be set aside again to ask for more, if that is what the node waits for."""
         self.next_seq = 1
