@@ -110,7 +110,7 @@ class _Session:
         settled = task.settled()
         while True:
             run, outcome, workflow = self._run_once(task, settled, fields)
-            if outcome.state != states.RETRY or not run.retry_calls:
+            if not run.retry_calls:
                 break
             fields = decode_request(encode_call(run.retry_calls[-1]), self.accept)
         _store(task, settled, fields, outcome)
@@ -140,11 +140,11 @@ class _Session:
                     workflow.succeed(sealed.value)
                 except Exception as error:  # noqa: BLE001 - what follows cannot be sent: the task has failed
                     sealed = raised_outcome(error, outcome.runtime_s)
-            if sealed.state != states.SUCCESS:
-                workflow.end(sealed)
             return sealed
 
         outcome = execute(run, fields.args, fields.kwargs, _CLOCK, seal=seal, run_coroutine=_run_coroutine)
+        if workflow is not None and outcome.state != states.SUCCESS:
+            workflow.end(outcome)  # after the hooks: one that asks for a retry carries the workflow on
         return run, outcome, workflow
 
     def _sealed(self, outcome: Outcome) -> Outcome:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import builtins
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import CoroutineType, TracebackType
 from typing import Any
 
@@ -107,11 +107,11 @@ async def execute_async(
     kwargs: Mapping[str, Any],
     clock: Clock,
     *,
-    seal: Callable[[Outcome], Outcome | Awaitable[Outcome]],
+    seal: Callable[[Outcome], Outcome],
     hook_failed: HookFailed,
     translate: Callable[[BaseException], BaseException],
 ) -> Outcome:
-    """`execute` for a coroutine task on the running loop; nothing but its body is awaited, and a `seal` that takes long.
+    """`execute` for a coroutine task on the running loop; nothing but its body is awaited.
 
     `translate` is given what the body raised and says what it stands for. The calling `asyncio.Task` must be this
     run's own: the current run is a context variable.
@@ -139,8 +139,7 @@ async def execute_async(
         outcome = raised_outcome(translate(error), clock.monotonic() - started)
     else:
         outcome = Outcome(states.SUCCESS, value, runtime_s=clock.monotonic() - started)
-    sealed = seal(outcome)
-    outcome = sealed if isinstance(sealed, Outcome) else await sealed
+    outcome = seal(outcome)
     if hooks:
         call_hooks(run, outcome, args, kwargs, hook_failed)
     return outcome

@@ -1,7 +1,7 @@
 """What is to be committed with the end of one run: record, follow-ups, verdict. The table is in `worker.perform`.
 
-`Ending.seal` encodes what the body leaves behind, before the hooks see it; `Ending.performed` adds what the hooks asked
-for, and the verdict.
+`Ending.seal` encodes what the body leaves behind, before the hooks see it; `Ending.end_workflow` adds what the hooks
+asked for and, if that does not repeat the task, how its workflow ends; `Ending.performed` the verdict.
 """
 
 from __future__ import annotations
@@ -78,8 +78,6 @@ class Ending(Struct, eq=False):
             self.store_error(outcome, states.FAILURE)
         elif state in (states.FAILURE, states.RETRY):
             self.store_error(outcome, state)
-        if workflow is not None and outcome.state != states.SUCCESS:
-            self._end_workflow(workflow, outcome)
         return outcome
 
     def _followed(self, workflow: Workflow, outcome: Outcome) -> Outcome:
@@ -92,9 +90,22 @@ class Ending(Struct, eq=False):
                 return raised_outcome(error, outcome.runtime_s)
         return outcome
 
-    def _end_workflow(self, workflow: Workflow, outcome: Outcome) -> None:
-        if outcome.state != states.REJECTED or self._is_final_reject(outcome):
-            workflow.end(outcome)
+    def end_workflow(self, outcome: Outcome) -> Outcome:
+        """After the hooks: encode the retries they asked for, and what follows any end but a success. Return the end that
+        counts. A workflow that a repetition carries on has no end."""
+        if len(self.run.retry_calls) > len(self.follow_ups):
+            refused = self._encode_retries(outcome)
+            if refused is not outcome:
+                self.store_error(refused, states.FAILURE)
+                outcome = refused
+        goes_back = outcome.state == states.REJECTED and not self._is_final_reject(outcome)
+        if self.workflow is not None and outcome.state != states.SUCCESS and not goes_back:
+            self.workflow.end(outcome)
+        return outcome
+
+    def calls_in_place(self, outcome: Outcome) -> bool:
+        """True if `end_workflow` may call error callbacks, which are code of the user's."""
+        return self.workflow is not None and outcome.state != states.SUCCESS and self.workflow.calls_in_place()
 
     def _is_final_reject(self, outcome: Outcome) -> bool:
         return self.policy.acks_late is False or not (isinstance(outcome.raised, Reject) and outcome.raised.requeue)
@@ -148,14 +159,8 @@ class Ending(Struct, eq=False):
         task_log.hook_failed(self.fields, hook, error)
 
     def performed(self, outcome: Outcome) -> Performed:
-        """All that is to be committed. The run is over; the frames that its exception holds are let go."""
-        if len(self.run.retry_calls) > len(self.follow_ups):  # a hook asked for a retry
-            refused = self._encode_retries(outcome)
-            if refused is not outcome:
-                self.store_error(refused, states.FAILURE)
-                if self.workflow is not None:
-                    self.workflow.end(refused)
-                outcome = refused
+        """All that is to be committed, after `end_workflow`. The run is over; the frames that its exception holds are let
+        go."""
         state = outcome.state
         if state == states.SUCCESS:
             verdict: Verdict = ACK

@@ -20,9 +20,8 @@ A dead letter is final for those who wait: they see FAILURE. Reviving it makes t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any
 
 from celeriac.core.engine.effects import Final
@@ -77,6 +76,8 @@ def perform(
             run_coroutine=seat.run_coroutine,
             hook_failed=ending.hook_failed,
         )
+        if ending.workflow is not None or run.retry_calls:
+            outcome = ending.end_workflow(outcome)
     finally:
         seat.run = None
     return ending.performed(outcome)
@@ -90,20 +91,20 @@ async def perform_async(
     if isinstance(ending, Performed):
         return ending
     seat.run = ending.run
-    seal: Callable[[Outcome], Outcome | Awaitable[Outcome]] = ending.seal
-    if ending.workflow is not None and ending.workflow.calls_in_place():
-        # Error callbacks are code of the user's that may block: not the loop, on which others run.
-        seal = partial(beside, ending.seal)
     try:
         outcome = await execute_async(
             ending.run,
             ending.fields.args,
             ending.fields.kwargs,
             seat.env.clock,
-            seal=seal,
+            seal=ending.seal,
             hook_failed=ending.hook_failed,
             translate=plain,
         )
+        if ending.calls_in_place(outcome):  # they may block: not the loop, on which others run
+            outcome = await beside(ending.end_workflow, outcome)
+        elif ending.workflow is not None or ending.run.retry_calls:
+            outcome = ending.end_workflow(outcome)
     finally:
         seat.run = None
     return ending.performed(outcome)
@@ -175,9 +176,8 @@ def _conclude(ending: Ending, final: Final) -> Performed:
     token = enter_run(ending.run)
     try:
         ending.store_error(outcome, final.state)
-        if ending.workflow is not None:
-            ending.workflow.end(outcome)
         call_hooks(ending.run, outcome, ending.fields.args, ending.fields.kwargs, ending.hook_failed)
+        ending.end_workflow(outcome)
     finally:
         leave_run(token)
     return Performed(final.state, ACK, 0.0, ending.records(), ending.messages())

@@ -233,6 +233,70 @@ def test_a_retry_beside_a_result_carries_the_workflow_on_alone(app, tasks, drain
     assert tasks.seen == [("add", 1, 1)]
 
 
+def hooked(app, tasks, hook):
+    """A task that fails at first, and whose hook asks for a repetition then."""
+
+    @app.task(bind=True, name=f"t.{hook}", **{hook: lambda self, *_: self.request.retries or again(self)})
+    def hooked(self, x):
+        tasks.seen.append(("hooked", self.request.retries))
+        if not self.request.retries:
+            raise ValueError("not yet")
+        return x
+
+    def again(task):
+        task.retry(countdown=0, throw=False)
+
+    return hooked
+
+
+@pytest.mark.parametrize("hook", ["on_failure", "after_return"])
+def test_a_retry_that_a_hook_asks_for_carries_the_workflow_on(app, tasks, peek, drain, perform_message, hook):
+    work = chain(hooked(app, tasks, hook).s(1), tasks.add.s(1))
+    work.link_error(tasks.on_error3.s())
+    result = work.delay()
+    failed = perform_message(peek(app)[0])
+    assert [record.id for record in failed.records] == [result.parent.id]
+    assert [message.id for message in failed.follow_ups] == [result.parent.id]
+    tasks.seen.clear()
+    drain(app)
+    assert tasks.seen == [("hooked", 0), ("hooked", 1), ("add", 1, 1)]
+    assert result.get() == 2
+
+
+def test_a_hook_that_asks_for_a_retry_of_a_lost_run_gets_it(app, tasks, peek, perform_message):
+    work = chain(hooked(app, tasks, "on_failure").s(1), tasks.add.s(1))
+    result = work.apply_async(link_error=tasks.on_error.s())
+    told = perform_message(peek(app)[0], Final("FAILURE", "WorkerLostError", ("gone",)))
+    assert ([record.id for record in told.records], told.state) == ([result.parent.id], "FAILURE")
+    assert [(message.id, message.task) for message in told.follow_ups] == [(result.parent.id, "t.on_failure")]
+
+
+def test_a_coroutine_whose_hook_asks_for_a_retry_carries_its_workflow_on(app, tasks, peek):
+    @app.task(bind=True, on_failure=lambda self, *_: self.retry(countdown=0, throw=False))
+    async def fails(self):
+        raise ValueError("not yet")
+
+    result = (fails.s() | tasks.add.s(1)).apply_async(link_error=tasks.on_error3.s())
+
+    async def main():
+        seat = Seat(Env(Place("n"), app.worker_config().results))
+        ended = await perform_async(app.tasks, peek(app)[0], seat)
+        seat.close()
+        return ended
+
+    ended = asyncio.run(main())
+    assert [record.id for record in ended.records] == [result.parent.id]
+    assert [message.id for message in ended.follow_ups] == [result.parent.id]
+    assert tasks.seen == []
+
+
+def test_a_retry_of_a_hook_is_run_in_place_too(app, tasks):
+    app.conf.task_always_eager = True
+    result = (hooked(app, tasks, "on_failure").s(1) | tasks.add.s(1)).apply_async(link_error=tasks.on_error3.s())
+    assert result.get() == 2
+    assert tasks.seen == [("hooked", 0), ("hooked", 1), ("add", 1, 1)]
+
+
 def test_what_follows_but_cannot_be_sent_fails_the_task(app, tasks, drain):
     app.conf.task_queues = ["celery"]
     app.conf.task_create_missing_queues = False
