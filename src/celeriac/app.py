@@ -37,6 +37,9 @@ from celeriac.on_loops import NoticingBlock
 from celeriac.registry import TaskRegistry
 from celeriac.reporting import bugreport
 from celeriac.result import AsyncResult as Result
+from celeriac.result import ResultBase
+from celeriac.result import ResultSet as Results
+from celeriac.results.groups import GroupsOf
 from celeriac.sending import send_by_name
 from celeriac.settings import Settings
 from celeriac.settings_source import read_source, resolve
@@ -235,6 +238,15 @@ class Celeriac(MakesTasks, SignsByName):
     def AsyncResult(self, task_id: str, **kwargs: Any) -> Result[Any]:  # noqa: N802 - Celery's public name
         """The handle of a result."""
         return Result(task_id, app=self, **kwargs)
+
+    def ResultSet(self, results: Iterable[ResultBase], **kwargs: Any) -> Results[Any]:  # noqa: N802 - Celery's public name
+        """The handle of several results."""
+        return Results(results, app=self, **kwargs)
+
+    @property
+    def GroupResult(self) -> GroupsOf:  # noqa: N802 - Celery's public name
+        """Makes handles of groups, and restores those that were saved."""
+        return GroupsOf(self)
 
     @property
     def backend(self) -> Backend:

@@ -9,7 +9,7 @@ from celeriac.results.base import ResultBase, offer_rebuild
 from celeriac.results.eager import EagerResult
 from celeriac.results.groups import GroupResult
 from celeriac.results.handle import AsyncResult
-from celeriac.results.joining import E_WOULD_BLOCK, allow_join_result, assert_will_not_block
+from celeriac.results.joining import E_WOULD_BLOCK, allow_join_result, assert_will_not_block, denied_join_result
 from celeriac.results.sets import ResultSet
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = [
     "ResultSet",
     "allow_join_result",
     "assert_will_not_block",
+    "denied_join_result",
     "result_from_tuple",
 ]
 

@@ -92,3 +92,23 @@ class GroupResult(ResultSet[R_co]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.id, self.results, self.parent))
+
+
+class GroupsOf:
+    """`GroupResult` for one app: ``app.GroupResult(id, results)`` and ``app.GroupResult.restore(id)``."""
+
+    def __init__(self, app: Celeriac) -> None:
+        self._app = app
+
+    def __call__(
+        self,
+        id: str | None = None,  # noqa: A002 - Celery's public name
+        results: Iterable[ResultBase] | None = None,
+        parent: ResultBase | None = None,
+    ) -> GroupResult[Any]:
+        """The handle of a group."""
+        return GroupResult(id, results, parent, self._app)
+
+    def restore(self, id: str, backend: Any = None) -> GroupResult[Any] | None:  # noqa: A002 - Celery's public name
+        """The group that was saved under this id; None if there is none."""
+        return GroupResult.restore(id, backend, self._app)

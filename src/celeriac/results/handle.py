@@ -56,6 +56,15 @@ class AsyncResult(ResultLooks, Generic[R_co]):
         self._final: Meta | None = None
         self.parent = parent
 
+    @property
+    def ignored(self) -> bool:
+        """True if the task keeps no result: then nothing is waited for."""
+        return self._ignored
+
+    @ignored.setter
+    def ignored(self, ignored: bool) -> None:
+        self._ignored = ignored
+
     # waiting
 
     def get(

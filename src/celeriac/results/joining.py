@@ -28,6 +28,16 @@ def allow_join_result() -> Iterator[None]:
         _may_join.reset(token)
 
 
+@contextmanager
+def denied_join_result() -> Iterator[None]:
+    """Inside, waiting for results within a task is refused, also where it was allowed."""
+    token = _may_join.set(False)
+    try:
+        yield
+    finally:
+        _may_join.reset(token)
+
+
 def assert_will_not_block() -> None:
     """Raise RuntimeError if the caller is inside a task and may not wait."""
     if not _may_join.get() and get_worker_run() is not None:

@@ -6,7 +6,7 @@ import pytest
 
 from celeriac import AsyncResult, Celeriac
 from celeriac.exceptions import TimeoutError  # noqa: A004 - the public name
-from celeriac.result import GroupResult, ResultSet, result_from_tuple
+from celeriac.result import GroupResult, ResultSet, allow_join_result, denied_join_result, result_from_tuple
 
 
 @pytest.fixture
@@ -92,6 +92,35 @@ def test_forget_and_revoke_reach_all_members(app, div, drain):
     others = ResultSet([div.delay(1, 1), div.delay(2, 1)], app=app)
     others.revoke()
     assert [member.state for member in others] == ["REVOKED", "REVOKED"]
+
+
+def test_an_app_makes_and_restores_its_own_handles(app, div, drain):
+    results = [div.delay(4, 2), div.delay(9, 3)]
+    drain(app)
+    assert app.ResultSet(results).get(timeout=1) == [2, 3]
+    app.GroupResult("own", results).save()
+    again = app.GroupResult.restore("own")
+    assert (again.id, again.get(timeout=1), again.app) == ("own", [2, 3], app)
+    assert app.GroupResult.restore("other") is None
+
+
+def test_a_result_that_is_ignored_is_not_waited_for(app):
+    result = app.AsyncResult("x")
+    assert not result.ignored
+    result.ignored = True
+    assert result.get() is None
+
+
+def test_waiting_within_a_task_can_be_denied_where_it_was_allowed(app, div, drain):
+    @app.task
+    def waits():
+        with allow_join_result(), denied_join_result():
+            return div.delay(1, 1).get(timeout=1)
+
+    result = waits.delay()
+    drain(app)
+    with pytest.raises(RuntimeError, match="within a task"):
+        result.get(timeout=1)
 
 
 def test_a_group_is_saved_restored_and_deleted(app):
