@@ -331,6 +331,7 @@ class AsyncioHost:
     def _clean_up(self) -> None:
         """End what tasks have left on the loop, and close it."""
         loop = self._loop
+        loop.set_task_factory(None)  # that of a task might refuse
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()

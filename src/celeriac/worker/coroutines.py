@@ -91,16 +91,20 @@ class CoroutineRunner:
         loop, self._loop = self._loop, None
         if loop is None or loop.is_closed() or self._pid != os.getpid():
             return
+        loop.set_task_factory(None)
         for task in asyncio.all_tasks(loop):
             self._end(loop, task)
         loop.run_until_complete(asyncio.wait([loop.create_task(loop.shutdown_asyncgens())], timeout=_CLEANUP_S))
         loop.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, Any], steered: Steered) -> Any:
+        import asyncio
+
         loop = self._loop_of_this_process()
         # What the type stubs ask for is the real thing; what asyncio asks for is that it steps like one.
         body: Any = steered
-        task = steered.task = loop.create_task(body)
+        # Not by a factory that a task has set: that is for what tasks start.
+        task = steered.task = asyncio.Task(body, loop=loop)
         self._steered = steered
         try:
             return loop.run_until_complete(task)
@@ -129,7 +133,8 @@ class CoroutineRunner:
         import asyncio
 
         task.cancel()
-        loop.run_until_complete(asyncio.wait([task], timeout=_CLEANUP_S))
+        waiting = asyncio.wait([task], timeout=_CLEANUP_S)
+        loop.run_until_complete(asyncio.Task(waiting, loop=loop))
         if task.done() and not task.cancelled():
             task.exception()  # seen: asyncio need not warn about it
 

@@ -328,10 +328,16 @@ def test_whoever_cancels_all_tasks_of_the_loop_costs_no_place_and_no_job_that_ha
     assert hosting.ended(*held) == held
 
 
-def test_a_factory_that_a_task_has_set_is_for_what_tasks_start(host):
-    hosting = host(MODES["asyncio"])
+def test_a_factory_that_a_task_has_set_is_for_what_tasks_start(host, looped):
+    hosting = host(looped)
     seqs = [hosting.job("set_factory"), hosting.job("note_async"), hosting.job("note_sync")]
     assert hosting.ended(*seqs) == seqs
+    held = hosting.job("hold_async")
+    hosting.begun(held)
+    hosting.break_in(held)
+    assert [type(end).__name__ for end in hosting.ended(held)] == ["SoftTimeLimitExceeded"]
+    hosting.pool.retire(CHILD)
+    assert hosting.left().status == "exit code 0"
 
 
 def test_what_is_left_on_the_loop_may_take_its_time_to_end_also_when_others_had_to_finish(host):
