@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,41 @@ def test_it_works_in_the_database_of_an_app_and_leaves_nothing_in_it(chaos: Chao
         assert connection.execute("select count(*) from result").fetchone() == (0,)
     finally:
         connection.close()
+
+
+def test_a_worker_whose_proof_was_ended_while_it_started_ends_too(chaos: Chaos) -> None:
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    scene = {
+        "url": f"sqlite:///{chaos.folder}/x.db",
+        "queue": "q",
+        "folder": str(chaos.folder),
+        "parent": int(gone.stdout),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "celeriac", "-A", "celeriac.testing.chaos_worker", "worker"],
+        cwd=chaos.folder,
+        env={**os.environ, "CELERIAC_CHAOS": json.dumps(scene)},
+        capture_output=True,
+        timeout=20 * SCALE,
+        check=False,
+    )
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.2, 0.5, 0.8])
+def test_ending_it_while_workers_start_leaves_none(chaos: Chaos, after_s: float) -> None:
+    process = chaos.start("--workers", "3", "--tasks", "20000", "--kill-each", "50ms")
+    try:
+        eventually(chaos.processes, 20)
+        # Somewhere in the midst of starting: where exactly is left to chance.
+        threading.Event().wait(after_s)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30 * SCALE)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    eventually(lambda: not chaos.processes())
+    assert chaos.folders() == []
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda each: each.name)

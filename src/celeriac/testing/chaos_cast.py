@@ -28,6 +28,7 @@ _START_S = 60.0
 _UNASKED_MAX = 5
 """A worker that ends so often by itself will never work."""
 _NAP_S = 0.02
+_EMPTY_LOOKS = 3
 _TAIL_CHARS = 1500
 
 
@@ -183,7 +184,11 @@ class Cast:
             with suppress(subprocess.TimeoutExpired):
                 worker.wait(_END_S)
         deadline = time.monotonic() + _END_S
-        while (pids := self._all()) and time.monotonic() < deadline:
+        empty = 0
+        # Nothing, several times over: one that is just being started (when Ctrl-C came) shows its environment a moment later.
+        while empty < _EMPTY_LOOKS and time.monotonic() < deadline:
+            pids = self._all()
+            empty = 0 if pids else empty + 1
             for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
