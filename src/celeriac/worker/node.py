@@ -18,7 +18,7 @@ from celeriac.core.engine import effects as fx
 from celeriac.core.engine import events as ev
 from celeriac.core.engine.state import Pool
 from celeriac.core.engine.step import new_state, start, step
-from celeriac.model.message import Delivery, Receipt, Record, Settlement
+from celeriac.model.message import Delivery, Receipt, Record, Release, Settlement
 from celeriac.model.policy import TaskPolicy
 from celeriac.model.ports import Backend, BrokerAdmin, Clock, Nodes, Pollable
 from celeriac.pools.hosted import HostedPool
@@ -78,12 +78,13 @@ class Node:
         self._clock = clock
         self._tasks = tasks
         self._state = new_state(config.policy, tasks)
-        self._held: dict[Receipt, None] = {}
+        self._held: dict[Receipt, str] = {}
         self._records: list[Record] = []
         self._exit: int | None = None
         self._stops = 0
         self._moved_at = clock.monotonic()
         self._log_received = log.isEnabledFor(logging.INFO)
+        self._received = task_log.Received()
         self._mailbox = Mailbox()
         line: Callable[..., Link] = Link if isinstance(broker, Pollable) else TakingLink
         self._link = line(
@@ -273,17 +274,17 @@ class Node:
 
     def _arrived(self, deliveries: Sequence[Delivery]) -> ev.Delivered:
         arrivals: list[ev.Arrival] = []
-        held, accept = self._held, self._config.results.accept
+        held, accept, log_received = self._held, self._config.results.accept, self._log_received
         for delivery in deliveries:
-            held[delivery.receipt] = None
+            held[delivery.receipt] = delivery.message.id
             try:
                 head = decode_head(delivery.message, accept)
             except Exception as exc:  # noqa: BLE001 - whatever a message does to its reader, it does not end the node
                 task_log.message_unreadable(delivery.message.id, delivery.message.task, exc)
                 arrivals.append(ev.Arrival(delivery, None, str(exc)))
             else:
-                if self._log_received:
-                    task_log.task_received(head)
+                if log_received:
+                    self._received.came(head)
                 arrivals.append(ev.Arrival(delivery, head, None))
         return ev.Delivered(tuple(arrivals))
 
@@ -342,7 +343,10 @@ class Node:
                 record = final_record(item.final, item.head, item.reply_to, self._config.results, self._clock.wall())
                 records = (*records, record)
             if receipt is not None:
-                self._held.pop(receipt, None)
+                task_id = self._held.pop(receipt, None)
+                verdict = item.verdict
+                if task_id and isinstance(verdict, Release) and verdict.after_s and not verdict.crashed:
+                    self._received.set_aside(task_id)
                 if item.confirm:
                     confirm.append(receipt)
             settlements.append(Settlement(receipt, item.verdict, records, item.follow_ups))

@@ -32,12 +32,35 @@ LOG_HOOK = "Task %(name)s[%(id)s]: its hook %(hook)s raised %(exc)s; the state o
 LOG_ERRBACK = "Task %(name)s[%(id)s] failed, and its error callback %(errback)s as well: %(exc)s"
 LOG_UNREADABLE = "Message %(id)s of task %(name)s cannot be run and is a dead letter: %(exc)s"
 
+_ASIDE_MAX = 65_536
+"""So many messages that were set aside are remembered; beyond it some are told of again."""
+
 
 def task_received(head: Head, eta_at: float | None = None) -> None:
     """A message for a task has come to this node."""
     if logger.isEnabledFor(logging.INFO):
         data = {"id": head.id, "name": head.shadow or head.task, "args": head.argsrepr, "kwargs": head.kwargsrepr}
         _write(logging.INFO, "task.received", LOG_RECEIVED, data | {"eta": eta_at})
+
+
+class Received:
+    """Says of each message once that it has come, however often this node sets it aside and gets it again."""
+
+    def __init__(self) -> None:
+        self._aside: set[str] = set()
+
+    def came(self, head: Head) -> None:
+        """This node has it, perhaps again."""
+        if self._aside and head.id in self._aside:
+            self._aside.discard(head.id)
+        else:
+            task_received(head)
+
+    def set_aside(self, task_id: str) -> None:
+        """It has not begun, and will come again."""
+        if len(self._aside) >= _ASIDE_MAX:
+            self._aside.clear()
+        self._aside.add(task_id)
 
 
 def task_ended(task: Runnable, fields: RequestFields, outcome: Outcome, resent: bool = True) -> None:

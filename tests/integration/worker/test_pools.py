@@ -179,6 +179,20 @@ def test_a_crowd_of_functions_does_not_keep_coroutines_waiting(stage: Stage) -> 
     assert [result.get(timeout=60 * SCALE)[0] for result in crowd] == list(range(300))
 
 
+def test_a_coroutine_far_behind_functions_runs_while_these_wait_and_each_is_told_of_once(stage: Stage) -> None:
+    worker = stage.start("-c", "1")
+    long = stage.send("neighbour_sync", 0, 60.0, "long")
+    eventually(lambda: lines(stage.folder / "long"))
+    with stage.app.batch():
+        crowd = [stage.send("add", number, 1) for number in range(400)]
+    found = stage.send("where_async").get(timeout=WAIT_S)
+    assert found["loop"]
+    assert not long.ready()
+    assert not any(result.ready() for result in crowd)
+    told = re.findall(r"Task pool_jobs\.add\[(\S+)\] received", worker.output())
+    assert len(told) == len(set(told)) > 100
+
+
 def test_a_second_signal_ends_a_worker_full_of_coroutines_at_once(stage: Stage) -> None:
     worker = stage.start("-P", "asyncio", "--", "task_crash_limit=1")
     long = [stage.send("long_once_async", f"long-{number}") for number in range(20)]
