@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from celeriac.model.clock import SystemClock
 from celeriac.model.context import Place, Run
-from celeriac.model.errors import SoftTimeLimitExceeded
+from celeriac.model.errors import SoftTimeLimitExceeded, TimeLimitExceeded
 from celeriac.model.message import Record
 from celeriac.model.ports import Clock
 from celeriac.model.run import ResultPolicy, Runnable
@@ -82,7 +82,7 @@ class Seat:
             run.broken_by = error
         else:
             if not isinstance(error, SoftTimeLimitExceeded):
-                run.ended_by = error
+                run.ended_by = _telling(error, run)
             if shield.mine.inside:
                 shield.mine.threat = error
             elif not self.run_coroutine.break_in(error):
@@ -100,7 +100,7 @@ class Seat:
         if run is None or not run.in_body:
             return False
         if not isinstance(error, SoftTimeLimitExceeded):
-            run.ended_by = error
+            run.ended_by = _telling(error, run)
         return True
 
     def poke(self) -> None:
@@ -110,3 +110,12 @@ class Seat:
     def close(self) -> None:
         """Close the loop of its coroutines. On its own thread; idempotent."""
         self.run_coroutine.close()
+
+
+def _telling(error: BaseException, run: Run) -> BaseException:
+    """The error that breaks off a run, with the seconds of the limit: an order to break in does not say them."""
+    if isinstance(error, TimeLimitExceeded) and not error.args:
+        limit_s = run.context.time_limit
+        if limit_s is not None:
+            error.args = (limit_s,)
+    return error

@@ -36,6 +36,8 @@ BOUND_S = 10.0
 """What takes longer has failed."""
 RECORDS = 4096
 CHILD = 1
+LIMIT_S = 60.0
+"""The hard time limit that the messages name; who watches it is the node, and there is none here."""
 
 
 class Mode(Struct, frozen=True):
@@ -154,7 +156,8 @@ class Hosting:
         name, seq = f"{body}_{self.mode.kind}", next(self._seqs)
         if name not in bodies.app.tasks:
             name = body
-        message = encode_call(Call(id=f"id-{seq}", task=name, queue="celery", args=(seq, *args), kwargs={}))
+        call = Call(id=f"id-{seq}", task=name, queue="celery", args=(seq, *args), kwargs={}, time_limit_s=LIMIT_S)
+        message = encode_call(call)
         return JobFrame(seq, seq, message, 1, 0, False, conclude)
 
     def _give(self, frames: list[JobFrame]) -> list[int]:

@@ -10,7 +10,7 @@ import pytest
 from celeriac.model.errors import SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
 from celeriac.wire.frames import Done
 from unit.pools.bodies import CAUGHT, INNER, WRITES, WRITTEN, board
-from unit.pools.conftest import CHILD, MODES, Mode
+from unit.pools.conftest import CHILD, LIMIT_S, MODES, Mode
 
 ERRORS = {"soft": SoftTimeLimitExceeded, "hard": TimeLimitExceeded, "terminate": Terminated}
 
@@ -42,8 +42,7 @@ def test_a_hard_break_in_ends_the_body_with_its_exception_and_no_neighbour(host,
     hosting.break_in(seq, how)
     (error,) = hosting.ended(seq)
     assert type(error) is ERRORS[how]
-    if how == "terminate":
-        assert error.args == (15,)
+    assert error.args == ((15,) if how == "terminate" else (LIMIT_S,))
     assert hosting.done()[seq].state == "FAILURE"
     assert set(hosting.done()) == {seq}
     hosting.go()
