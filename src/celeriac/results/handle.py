@@ -87,12 +87,12 @@ class AsyncResult(ResultLooks, Generic[R_co]):
         `Exception` (CancelledError, say) is the cause of a TaskError instead. With ``propagate=False`` it is returned. `callback` gets id and value, `on_message` each state on the
         way as a mapping, `on_interval` is called about every `interval` seconds.
 
-        Raises TimeoutError after `timeout` seconds (the task goes on), RuntimeError within a task, and when the task
-        lies in a batch that has not been sent.
+        Raises TimeoutError after `timeout` seconds (the task goes on), RuntimeError within a task if the end is not known
+        to this handle, and when the task lies in a batch that has not been sent.
         """
         if self._ignored:
             return None  # type: ignore[return-value]
-        if disable_sync_subtasks and get_current_run() is not None:
+        if disable_sync_subtasks and self._final is None and get_current_run() is not None:
             assert_will_not_block()
         meta = self._final or self._wait(timeout, interval, on_message, on_interval, follow_parents and propagate)
         if meta.status == states.SUCCESS:

@@ -91,6 +91,23 @@ def test_a_coroutine_awaits_without_asking(app, div, pool):
     assert pool(progress) == (["SUCCESS"], ["waits", "resumes"])
 
 
+def test_get_within_a_task_is_refused_only_where_it_could_block(app, div, drain, pool):
+    known = div.delay(4, 2)
+    drain(app)
+
+    async def as_they_end():
+        ends = [result async for result in ResultSet([div.delay(9, 3), div.delay(1, 0)], app=app)]
+        return sorted(str(result.get(propagate=False)) for result in ends)
+
+    def blocks():
+        with pytest.raises(RuntimeError, match="within a task"):
+            known.get(timeout=5)
+        return known.state, known.get()
+
+    assert pool(as_they_end) == (["3.0", "division by zero"], ["waits", "resumes"])
+    assert pool(blocks) == (["SUCCESS", 2.0], [])
+
+
 def test_a_pool_that_cannot_go_on_meanwhile_says_so(app, div, drain):
     @contextmanager
     def refuse() -> Iterator[None]:
