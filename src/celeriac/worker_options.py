@@ -15,6 +15,9 @@ from celeriac.pool_options import ChosenPools
 from celeriac.settings import Settings
 from celeriac.worker.config import WorkerConfig
 
+_SHOWN_MAX = 80
+"""Characters of what is wrong that an error shows."""
+
 
 def worker_config(
     conf: Settings,
@@ -50,7 +53,7 @@ def worker_config(
         crash_limit=conf["task_crash_limit"],
     )
     fields: dict[str, Any] = {
-        "hostname": hostname or f"celery@{socket.gethostname()}",
+        "hostname": _hostname(hostname or f"celery@{socket.gethostname()}"),
         "queues": _queues(router, queues, exclude_queues),
         "policy": policy,
         "results": result_policy(conf),
@@ -72,6 +75,15 @@ def worker_config(
     if unknown:
         raise TypeError(f"worker_config() has no option {min(unknown)!r}")
     return WorkerConfig(**{**fields, **others})
+
+
+def _hostname(name: str) -> str:
+    """The name of the node, which lines of logs and tables are made of."""
+    if not name.isprintable():
+        raise ImproperlyConfigured(
+            f"the node's name (-n, --hostname) {name[:_SHOWN_MAX]!r} has characters that cannot be printed: leave them out"
+        )
+    return name
 
 
 def _log_fields(conf: Settings, as_json: bool | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -173,11 +173,25 @@ def _answer_for_silent(invocation: Invocation, words: dict[str, Any]) -> None:
             notice(invocation, f"{option} has no effect: {why}.")
 
 
+def without_effect(config: WorkerConfig, concurrency: int | None, async_slots: int | None) -> Iterator[tuple[str, str]]:
+    """Which of these options do nothing for the pools of this worker, each with the reason."""
+    names = [pool.name for pool in config.policy.pools]
+    if config.is_solo and concurrency is not None and concurrency > 1:
+        yield "-c", "solo runs one task at a time; for more, use -P prefork or -P threads"
+    if names == ["asyncio"] and concurrency is not None and async_slots is not None:
+        yield "-c", "--async-slots says how many coroutines run at once, and there is no other pool"
+    if async_slots is not None and "asyncio" not in names and not config.adds_pools:
+        how = "" if config.is_solo else f"; add it with -P {','.join(names)},asyncio"
+        yield "--async-slots", f"this worker has no asyncio pool{how}"
+
+
 def _run(invocation: Invocation, app: Celeriac, words: dict[str, Any]) -> int:
     # For the worker's whole life, not only while the app is looked for: modules that are named in settings, and
     # imports inside tasks, are found as with `python -m celeriac`.
     with here_first():
         config = _config(invocation, app, words)
+        for option, why in without_effect(config, words["concurrency"], words["async_slots"]):
+            notice(invocation, f"{option} has no effect: {why}.")
         # What waits when a worker starts itself anew is not what was there when a person started it.
         restarted = os.environ.pop(RESTARTED, "")
         purge = config.queues if words["purge"] and not restarted else None

@@ -7,6 +7,7 @@ import pytest
 from celeriac import Celeriac
 from celeriac.backends.memory import MemoryBackend
 from celeriac.brokers.memory import MemoryBroker
+from celeriac.cli.worker import without_effect
 from celeriac.exceptions import BackendMisconfigured, ImproperlyConfigured
 from celeriac.model.policy import TaskPolicy
 from celeriac.worker.config import Home, WorkerConfig, with_pools_of
@@ -68,6 +69,35 @@ def test_settings_become_options_and_options_win_over_settings():
     )
     assert (config.policy.pools[0].children, config.policy.time_limit_s, config.grace_s) == (5, 7, 1.5)
     assert (config.queues, config.hostname, config.loglevel) == (("x",), "me@here", "INFO")
+
+
+@pytest.mark.parametrize("name", ["a\nb@c", "w\x1b[31m@h", "w\u2028@h", "w\udc80@h"])
+def test_the_name_of_a_node_can_be_printed(name: str):
+    with pytest.raises(ImproperlyConfigured, match=r"node's name \(-n, --hostname\) 'w?a?.* cannot be printed"):
+        make().worker_config(hostname=name)
+
+
+@pytest.mark.parametrize(
+    ("pools", "concurrency", "async_slots", "without"),
+    [
+        ("solo", 5, None, ["-c"]),
+        ("solo", 1, None, []),
+        ("solo", 5, 5, ["-c", "--async-slots"]),
+        ("threads", 5, 5, ["--async-slots"]),
+        ("prefork,threads", None, 5, ["--async-slots"]),
+        ("asyncio", 5, 5, ["-c"]),
+        ("asyncio", 5, None, []),
+        ("asyncio", None, 5, []),
+        ("prefork,asyncio", 5, 5, []),
+        (None, 5, 5, []),
+    ],
+)
+def test_options_that_the_chosen_pools_have_no_use_for_are_told(pools, concurrency, async_slots, without):
+    config = make().worker_config(pool=pools, concurrency=concurrency, async_slots=async_slots)
+    assert [option for option, _ in without_effect(config, concurrency, async_slots)] == without
+    if pools is not None:
+        in_settings = make(worker_pool=pools).worker_config(concurrency=concurrency, async_slots=async_slots)
+        assert [option for option, _ in without_effect(in_settings, concurrency, async_slots)] == without
 
 
 def shape(config: WorkerConfig) -> list[tuple[str, int, int]]:
