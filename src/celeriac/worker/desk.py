@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -27,6 +28,11 @@ _LOOK_S = 0.5
 """How soon the thread sees that it is to end."""
 _JOIN_S = 2.0
 _ERROR_CHARS_MAX = 1000
+_NAME_CHARS_MAX = 80
+"""Of a command's name that is shown: whoever sends it chooses its length."""
+_TOLD_MAX = 10
+_TOLD_EACH_S = 10.0
+"""So many failed commands are logged one by one in this time: whoever sends them chooses their number, too."""
 
 
 class Asked(Struct, frozen=True):
@@ -35,6 +41,36 @@ class Asked(Struct, frozen=True):
     request: Request
     cancelled: Cancelled | None = None
     """What the engine is told with it."""
+
+
+class Sparing:
+    """Which of many like events are told: the first `told_max` of each span of time; the others are counted."""
+
+    def __init__(self, told_max: int, each_s: float) -> None:
+        self._told_max = told_max
+        self._each_s = each_s
+        self._from = -each_s
+        self._count = self._left_out = 0
+
+    def is_told(self, now: float) -> bool:
+        """One more event; True if it is to be told."""
+        if self._is_over(now):
+            self._from = now
+        self._count += 1
+        return self._count <= self._told_max
+
+    def left_out(self, now: float) -> int:
+        """How many in spans that are over were not told; each is counted once."""
+        self._is_over(now)
+        count, self._left_out = self._left_out, 0
+        return count
+
+    def _is_over(self, now: float) -> bool:
+        if now - self._from < self._each_s:
+            return False
+        self._left_out += max(0, self._count - self._told_max)
+        self._count = 0
+        return True
 
 
 class Desk(threading.Thread):
@@ -63,6 +99,7 @@ class Desk(threading.Thread):
         """None wakes the thread up, to end."""
         self._stopping = threading.Event()
         self._is_told = self._is_shut = False
+        self._sparing = Sparing(_TOLD_MAX, _TOLD_EACH_S)
 
     def hand_over(self, asked: Sequence[Asked], sight: Sight) -> None:
         """Requests, and what the node looked like when it heard them. Never blocks."""
@@ -78,6 +115,7 @@ class Desk(threading.Thread):
     def run(self) -> None:
         """Until stopped."""
         while not self._stopping.is_set():
+            self._tell_of_left_out()
             try:
                 asked = self._requests.get(timeout=_LOOK_S)
             except queue.Empty:
@@ -89,8 +127,9 @@ class Desk(threading.Thread):
             try:
                 self._serve(request, sight)
             except Exception as exc:  # noqa: BLE001 - the next request may fare better
-                text = f"the remote command {request.command!r} could not be answered: {exc}"
+                text = f"the remote command {_name(request)} could not be answered: {_error(exc)}"
                 log.warning(text, extra={"action": "control_unanswered"})
+        self._tell_of_left_out()
 
     def stop(self) -> None:
         """End soon."""
@@ -112,20 +151,13 @@ class Desk(threading.Thread):
         try:
             command = find_command(request.command)
             if command is None:
-                raise BadArguments(f"unknown command {request.command!r}")
+                raise BadArguments(f"unknown command {_name(request)}")
             arguments = checked_arguments(command, request.arguments)
             answer = self.commands.answer(command.name, arguments, sight)
             ends = command.name == "shutdown"
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - the thread goes on
             answer = {"error": _error(exc)}
-            unexpected = not isinstance(exc, (BadArguments, CeleriacError, ValueError))
-            log.warning(
-                "the remote command %r failed: %s",
-                request.command,
-                exc,
-                exc_info=unexpected,
-                extra={"action": "control_failed"},
-            )
+            self._tell_of_failure(request, exc)
         try:
             self._reply(request, answer)
         finally:
@@ -134,6 +166,18 @@ class Desk(threading.Thread):
                 self._is_shut = True
                 log.info("Got shutdown from remote", extra={"action": "shutdown_remote"})
                 self._shut_down()
+
+    def _tell_of_failure(self, request: Request, exc: Exception) -> None:
+        if not self._sparing.is_told(time.monotonic()):
+            return
+        unexpected = not isinstance(exc, (BadArguments, CeleriacError, ValueError))
+        text = f"the remote command {_name(request)} failed: {_error(exc)}"
+        log.warning(text, exc_info=exc if unexpected else None, extra={"action": "control_failed"})
+
+    def _tell_of_left_out(self) -> None:
+        count = self._sparing.left_out(time.monotonic())
+        if count:
+            log.warning("%d more remote commands failed", count, extra={"action": "control_failed_more"})
 
     def _reply(self, request: Request, answer: Any) -> None:
         if not request.reply_to:
@@ -146,6 +190,11 @@ class Desk(threading.Thread):
             )
         with suppress(CeleriacError):  # whoever asked sees that no reply came
             self._bus.publish_topic(request.reply_to, word)
+
+
+def _name(request: Request) -> str:
+    name = request.command
+    return repr(name) if len(name) <= _NAME_CHARS_MAX else f"{name[:_NAME_CHARS_MAX]!r}..."
 
 
 def _error(exc: BaseException) -> str:

@@ -16,7 +16,7 @@ from celeriac.control.words import Request, decode_reply
 from celeriac.core.engine.events import Cancelled, Now
 from celeriac.core.engine.state import State
 from celeriac.worker.commands import Commands
-from celeriac.worker.desk import Asked, Desk
+from celeriac.worker.desk import Asked, Desk, Sparing
 from celeriac.worker.sight import look
 from celeriac.worker.threads import cancelled_by
 
@@ -124,6 +124,29 @@ def test_delayed_tasks_are_scheduled_and_ready_ones_are_not(office: Office):
 def test_an_unknown_command_is_answered_with_an_error(office: Office):
     assert office.ask("no_such") == {"error": "unknown command 'no_such'"}
     assert "no argument 'x'" in office.ask("ping", x=1)["error"]
+
+
+def test_long_names_and_many_failures_do_not_fill_the_log(office: Office, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        answer = office.ask("x" * 100_000)
+        for number in range(50):
+            assert "unknown command" in office.ask(f"no_such_{number}")["error"]
+    assert len(answer["error"]) < 200
+    lines = [record.getMessage() for record in caplog.records if record.name == "celeriac.worker"]
+    assert lines[1] == "the remote command 'no_such_0' failed: unknown command 'no_such_0'"
+    assert 2 <= len(lines) <= 25
+    assert max(map(len, lines)) < 400
+
+
+def test_what_is_not_told_one_by_one_is_counted():
+    sparing = Sparing(2, 10.0)
+    assert [sparing.is_told(1.0 + number) for number in range(5)] == [True, True, False, False, False]
+    assert sparing.left_out(10.9) == 0
+    assert sparing.left_out(11.0) == 3
+    assert sparing.left_out(11.0) == 0
+    assert [sparing.is_told(12.0) for _ in range(3)] == [True, True, False]
+    assert sparing.is_told(30.0)
+    assert sparing.left_out(30.0) == 1
 
 
 def test_a_command_that_fails_is_answered_with_an_error_and_the_next_one_with_its_answer(
