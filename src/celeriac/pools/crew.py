@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from contextvars import Context
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -259,7 +260,8 @@ class Crew:
         roster = self._roster
         roster.marks.begin(slot.record, job.key, job.seq, time.monotonic_ns())
         try:
-            performed = slot.seat.perform(job)
+            # In a context of its own, as on a thread of its own: no run inherits the variables of another.
+            performed = Context().run(slot.seat.perform, job)
         except BREAK_INS as error:
             # It came so late, and another one with it, that it got past all who wait for it.
             slot.guard.close()

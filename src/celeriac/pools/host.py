@@ -7,6 +7,7 @@ one lock, so a job is begun or given back, never both.
 
 from __future__ import annotations
 
+import contextvars
 import os
 import select
 import signal
@@ -99,6 +100,8 @@ class Host:
         self._break_in = break_in
         self._allowance = allowance
         self._is_limited = allowance != Allowance()
+        self._context = contextvars.copy_context()
+        """Each job runs in a copy of it, so that no run inherits the variables of another."""
         self._reader = FrameReader(from_child=False)
         self._waiting: deque[JobFrame] = deque()
         self._lock = threading.Lock()
@@ -170,7 +173,7 @@ class Host:
         """Run one job and answer; True if this child ends after it."""
         self._marks.begin(self._record, job.key, job.seq, time.monotonic_ns())
         self._seq = job.seq
-        performed = self._perform(job)
+        performed = self._context.copy().run(self._perform, job)
         self._seq = 0
         self._waits.forget(job.seq)
         if os.getpid() != self._pid:

@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from celeriac import Celeriac
@@ -405,18 +406,23 @@ async def leave_behind(number: int, how: str) -> int:
     return number
 
 
-@app.task(name="variable")
-async def variable(number: int) -> int:
+def _left() -> int:
     """How many runs before have left something in the variable."""
-    from contextvars import ContextVar
-
-    global _variable
-    if _variable is None:
-        _variable = ContextVar("left", default=0)
     found = _variable.get()
     _variable.set(found + 1)
+    return found
+
+
+@app.task(name="variable_sync")
+def variable_sync(number: int) -> int:
+    return _left()
+
+
+@app.task(name="variable_async")
+async def variable_async(number: int) -> int:
+    found = _left()
     await asyncio.sleep(0)
-    return int(found)
+    return found
 
 
-_variable: Any = None
+_variable: ContextVar[int] = ContextVar("left", default=0)

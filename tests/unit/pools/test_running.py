@@ -136,6 +136,12 @@ def test_a_result_that_cannot_be_encoded_fails_its_job_alone(host, mode):
     assert value == good
 
 
+def test_no_run_inherits_the_variables_of_another(host, mode):
+    hosting = host(mode)
+    for _ in range(3):
+        assert hosting.ended(*hosting.jobs(5, "variable")) == [0] * 5
+
+
 def test_the_failure_of_a_run_elsewhere_is_concluded_without_a_body(host, mode):
     hosting = host(mode)
     seq = hosting.job("note", conclude=("FAILURE", "WorkerLostError", ("signal 9",)))
@@ -358,12 +364,6 @@ def test_trouble_of_what_was_left_on_the_loop_ends_nothing(host, how):
     hosting.ended(hosting.job("leave_behind", how))
     seqs = hosting.jobs(5, "note")
     assert hosting.ended(*seqs) == seqs
-
-
-def test_no_run_inherits_the_variables_of_another(host):
-    hosting = host(MODES["asyncio"])
-    for _ in range(3):
-        assert hosting.ended(*hosting.jobs(5, "variable")) == [0] * 5
 
 
 def test_many_coroutines_sleep_at_once(host):
