@@ -62,7 +62,7 @@ def run_eagerly(
     session = _Session(app)
     session.run([encode_call(call)])
     session.raise_if(throw)
-    return EagerResult(session.metas[call.id], task.name, app)
+    return EagerResult(session.metas[call.id], task.name, app, session.metas)
 
 
 def run_all_eagerly(app: Celeriac, messages: Sequence[Message], throw: bool | None) -> Mapping[str, Meta]:

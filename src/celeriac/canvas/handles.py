@@ -25,7 +25,7 @@ def result_of(handle: Handle | None, app: Celeriac, known: Mapping[str, Meta] | 
     for step in reversed(line):
         if step.members is None and known is not None:
             meta = known.get(step.id) or Meta(task_id=step.id, status=states.PENDING)
-            eager: EagerResult[Any] = EagerResult(meta, step.task, app)
+            eager: EagerResult[Any] = EagerResult(meta, step.task, app, known)
             eager.parent, result = result, eager
         elif step.members is None:
             result = AsyncResult(

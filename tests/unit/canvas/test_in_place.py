@@ -50,6 +50,20 @@ def test_callbacks_run_in_place(run, tasks):
     assert len(result.children) == 2
 
 
+def test_children_of_what_ran_in_place_are_known(run, tasks):
+    work = tasks.add.s(1, 0)
+    work.link(group(tasks.add.s(1), tasks.add.s(2) | tasks.mul.s(2)))
+    work.link(tasks.mul.s(5) | tasks.add.s(1))
+    result = run(work)
+    first, members = sorted(result.children, key=lambda child: hasattr(child, "results"))
+    assert isinstance(first, EagerResult)
+    assert (first.get(timeout=1), first.name) == (5, "t.mul")
+    assert [child.get(timeout=1) for child in first.children] == [6]
+    assert members.get(timeout=1) == [2, 6]
+    assert members.results[1].parent.get(timeout=1) == 3
+    assert sorted(map(str, (value for _, value in result.collect()))) == ["1", "2", "5", "6", "6", "[2, 6]"]
+
+
 def test_a_failure_ends_a_chain_in_place(run, tasks):
     work = tasks.add.s(1, 1) | tasks.fail.s() | tasks.add.s(1)
     work.link_error(tasks.on_error.s())
