@@ -93,9 +93,9 @@ class EndedAsTold:
             self._told.setdefault(run, "FAILURE")
         elif fact.what == "ended" and fact.receipt is not None and run in self._told:
             self._ended[fact.receipt] = self._told[run]
-        elif fact.what == "outcome" and fact.receipt in self._ended and fact.state != "SUCCESS":
-            told = self._ended[fact.receipt]
-            if fact.state != told:
+        elif fact.what == "outcome" and fact.receipt is not None:
+            told = self._ended.get(fact.receipt, "")
+            if told and fact.state not in {told, "SUCCESS"}:
                 world.violation(f"{fact.task} was told to end as {told}, and is {fact.state}")
 
     def end(self, world: World) -> None:
