@@ -269,6 +269,8 @@ class Run(Struct, eq=False):
     """True while the user's code runs: only then may a time limit break in."""
     broken_by: BaseException | None = None
     """What wanted to break in before the body began: it is raised as the body's first deed."""
+    is_copy: bool = False
+    """Its body has forked, and this is the copy: what becomes of the run is the original's business."""
     ended_by: BaseException | None = None
     """A hard limit or a termination that has broken in: whatever the body makes of it, only a success stands."""
     guard: Guard | None = None

@@ -9,6 +9,7 @@ import itertools
 import selectors
 import signal
 import socket
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Literal
@@ -27,6 +28,8 @@ from celeriac.wire.frames import Break, FrameReader, FromChild, JobFrame, Jobs, 
 
 _RECEIVE_BYTES = 1 << 18
 _SOCKET_BUFFER_BYTES = 1 << 20
+_LEFT_MAX = 64
+"""So many children that are gone are remembered: until the log has told of it."""
 
 
 class Gone(Struct, frozen=True, gc=False):
@@ -37,6 +40,14 @@ class Gone(Struct, frozen=True, gc=False):
     running: tuple[int, ...]
     status: str
     last_words: tuple[FromChild, ...]
+
+
+class Whereabouts(Struct, frozen=True, gc=False):
+    """Where a child is, or was: what people see of it."""
+
+    pool: str
+    place: int
+    pid: int
 
 
 class _Post:
@@ -89,6 +100,10 @@ class HostedPool(Pool):
         self._lines: dict[int, _Line] = {}
         self._posts: dict[int, _Post] = {}
         self._children: dict[int, int] = {}
+        self._whereabouts: dict[int, Whereabouts] = {}
+        """Of children that were started, and of the last ones that are gone."""
+        self._left: deque[int] = deque()
+        """Those that are gone."""
 
     def start(self, child: int, pool: str) -> None:
         """Ask for a child of this pool; `Up` follows when it has imported everything.
@@ -132,6 +147,7 @@ class HostedPool(Pool):
             sock.setblocking(False)
         line.data.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
         self._lines[child] = line
+        self._whereabouts[child] = Whereabouts(self._posts[child].facts.name, spawned.child, spawned.pid)
         self.selector.register(line.data, selectors.EVENT_READ, ("child", child))
 
     def submit(self, child: int, jobs: Sequence[JobFrame]) -> bool:
@@ -232,6 +248,9 @@ class HostedPool(Pool):
                 # Its outcomes cannot be read, and most likely it was one of the last jobs that wrote.
                 running = self._marks.all_last(post.first, post.count)
         self._marks.wipe(post.first, post.count)
+        self._left.append(child)
+        if len(self._left) > _LEFT_MAX:
+            self._whereabouts.pop(self._left.popleft(), None)
         jobs = tuple(seq for seq in running if seq)
         return Gone(child, exited.pid, jobs, exited.status, tuple(last_words))
 
@@ -252,6 +271,10 @@ class HostedPool(Pool):
                         running[slot] = seen
             post.seen = running
         return news
+
+    def whereabouts(self, child: int) -> Whereabouts | None:
+        """Where a child is, or was a moment ago; None if it never was anywhere."""
+        return self._whereabouts.get(child)
 
     def pids(self) -> dict[int, int]:
         """Process ids by child."""

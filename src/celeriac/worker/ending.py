@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from celeriac.core.execute import raised_outcome, release
 from celeriac.model import states
 from celeriac.model.call import RequestFields
-from celeriac.model.context import Run
+from celeriac.model.context import Run, get_current_run
 from celeriac.model.errors import EncodeError, Reject
 from celeriac.model.message import Ack, Bury, Message, Record, Release, Verdict
 from celeriac.model.policy import TaskPolicy
@@ -47,7 +47,12 @@ class Ending(Struct, eq=False):
     unsendable: BaseException | None = None
 
     def seal(self, outcome: Outcome) -> Outcome:
-        """Encode what the outcome leaves behind. What cannot be encoded makes the run a failure."""
+        """Encode what the outcome leaves behind. What cannot be encoded makes the run a failure.
+
+        In a copy of the process that the body has made and that comes back, this ends the copy.
+        """
+        if self.run.is_copy:
+            os._exit(0)  # before its hooks run twice, and its end is logged twice
         if self.run.ended_by is not None and outcome.state != states.SUCCESS:
             # The body was broken off for good: nothing it asked for on its way out counts.
             self.run.retry_calls.clear()
@@ -247,3 +252,15 @@ def _extended(fields: RequestFields, hostname: str) -> Extended:
         fields.stamped_headers,
         fields.stamps,
     )
+
+
+def _forked() -> None:
+    """In a forked copy of the process: all runs that the caller is in are copies."""
+    run = get_current_run()
+    while run is not None:
+        run.is_copy = True
+        run = run.parent
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

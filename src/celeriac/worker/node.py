@@ -30,6 +30,7 @@ from celeriac.worker.config import WorkerConfig
 from celeriac.worker.desk import Asked
 from celeriac.worker.finals import final_record
 from celeriac.worker.link import AWAY, Arrived, Committer, Link
+from celeriac.worker.pool_notes import write_note
 from celeriac.worker.reception import Reception
 from celeriac.worker.taker import TakingLink
 from celeriac.worker.threads import Keeper, Mailbox
@@ -49,7 +50,6 @@ _OPEN_RETRY_MAX_S = 2.0
 _LAST_COMMIT_S = 4.0
 """Less than the main process waits beyond the grace period."""
 _LAST_COMMIT_PAUSE_S = 0.05
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 class Node:
@@ -328,9 +328,7 @@ class Node:
         elif isinstance(effect, fx.Retire):
             self._pool.retire(effect.child)
         elif isinstance(effect, fx.Note):
-            facts = ", ".join(f"{name}: {value}" for name, value in effect.fields.items())
-            extra = {"action": effect.action, "data": effect.fields}
-            log.log(_LEVELS[effect.level], "%s [%s]", effect.text, facts, extra=extra)
+            write_note(effect, self._pool)
         elif isinstance(effect, fx.Exit):
             self._exit = effect.code
 

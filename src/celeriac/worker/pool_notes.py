@@ -1,15 +1,20 @@
-"""What people should know of a worker's pools before it takes work: said once, in the log."""
+"""What people should know of a worker's pools, in the log: before it takes work, said once; and which child is meant."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
+from celeriac.core.engine.effects import Note
 from celeriac.model.policy import EnginePolicy, TaskPolicy
+from celeriac.pools.hosted import HostedPool
+from celeriac.worker.log_setup import name_in_log
 
 log = logging.getLogger("celeriac.worker")
 
 _NAMES_MAX = 5
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
 
 def tell_of_pools(policy: EnginePolicy, tasks: Sequence[TaskPolicy]) -> None:
@@ -32,6 +37,20 @@ def tell_of_pools(policy: EnginePolicy, tasks: Sequence[TaskPolicy]) -> None:
             _some(wanting),
             extra={"action": "pool_absent", "data": {"pool": pool, "instead": default, "tasks": len(wanting)}},
         )
+
+
+def write_note(note: Note, pool: HostedPool) -> None:
+    """Log what the engine has to say. A child, which it knows by a running number, is told by the name that the child
+    has in its own log lines, and by its process id."""
+    fields: dict[str, Any] = {}
+    for name, value in note.fields.items():
+        found = pool.whereabouts(value) if name == "child" else None
+        if found is None:
+            fields[name] = value
+        else:
+            fields.update(child=name_in_log(found.pool, found.place), pid=found.pid)
+    facts = ", ".join(f"{name}: {value}" for name, value in fields.items())
+    log.log(_LEVELS[note.level], "%s [%s]", note.text, facts, extra={"action": note.action, "data": fields})
 
 
 def _tell_of_threads(policy: EnginePolicy, tasks: Sequence[TaskPolicy], default: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
@@ -78,3 +79,12 @@ def test_a_poisonous_coroutine_costs_the_functions_beside_it_nothing(stage: Stag
     assert [result.get(timeout=WAIT_S)[0] for result in others] == list(range(6))
     begun = [line for line in lines(stage.folder / "others") if line.endswith("begin")]
     assert len(begun) == 6
+
+
+def test_the_log_calls_a_dead_child_as_it_called_itself(stage: Stage) -> None:
+    worker = stage.start("-P", "prefork,threads", "-c", "1")
+    for _ in range(2):
+        pid = stage.send("where_on_thread").get(timeout=WAIT_S)["pid"]
+        (name,) = set(re.findall(r"/(Threads-\d)\] Task pool_jobs\.where_on_thread", worker.output()))
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda pid=pid, name=name: f"child: {name}, pid: {pid}" in worker.output())

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
-from celeriac import Celeriac
+from celeriac import Celeriac, Task
 from celeriac.exceptions import SoftTimeLimitExceeded
 from celeriac.model.context import get_current_run
 from celeriac.model.shield import shield
@@ -29,7 +29,7 @@ BOUND_S = 30.0
 WORDS = 4096
 board = memoryview(mmap.mmap(-1, WORDS * 8)).cast("Q")
 """Word n belongs to the job of number n: how often its body has begun; the named words below to all."""
-GO, CAUGHT, LEFT, WRITES, WRITTEN, CLEANED, INNER = range(WORDS - 7, WORDS)
+GO, CAUGHT, LEFT, WRITES, WRITTEN, CLEANED, INNER, HOOKS = range(WORDS - 8, WORDS)
 
 
 def wipe() -> None:
@@ -258,6 +258,21 @@ async def fork_async(number: int) -> int:
         await asyncio.sleep(0.01)
         board[LEFT] += 1  # never: the copy has ended
     return pid
+
+
+class Hooked(Task[..., Any]):
+    def on_success(self, *_about: Any) -> None:
+        board[HOOKS] += 1
+
+
+@app.task(name="fork_hooked_sync", base=Hooked)
+def fork_hooked_sync(number: int) -> int:
+    return _fork(number)
+
+
+@app.task(name="fork_hooked_async", base=Hooked)
+async def fork_hooked_async(number: int) -> int:
+    return _fork(number)
 
 
 def _fork(number: int) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from celeriac.model.facts import PoolFacts
 from celeriac.pools.host import SOFT_SIGNAL
-from celeriac.pools.hosted import HostedPool
+from celeriac.pools.hosted import HostedPool, Whereabouts
 from celeriac.pools.kinds import records_of
 from celeriac.pools.marks import RECORD_BYTES, Marks
 from celeriac.pools.spawner import Exited, Spawned
@@ -176,3 +176,19 @@ def test_a_child_that_closes_its_sockets_and_lives_is_killed(made):
         key.fileobj.shutdown(socket.SHUT_RD)
     assert pool.readable(1) == []
     assert spawner.killed == [(0, signal.SIGKILL)]
+
+
+def test_where_a_child_was_is_known_until_many_others_have_gone(made):
+    pool, spawner, _, up = made
+    pool.start(1, "prefork")
+    up()
+    assert pool.whereabouts(2) is None
+    for child in range(2, 102):
+        pool.start(child, "threads")
+        up()
+        place = spawner.spawned[-1][0]
+        pid = pool.pids()[child]
+        pool.gone(Exited(place, pid, "signal 9"))
+        assert pool.whereabouts(child) == Whereabouts("threads", 1, pid)
+    assert pool.whereabouts(1).pool == "prefork"
+    assert pool.whereabouts(2) is None

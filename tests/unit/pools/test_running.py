@@ -9,7 +9,7 @@ import pytest
 
 from celeriac.model.errors import EncodeError, WorkerLostError
 from celeriac.wire.frames import Done, Keep, Resumes, Waits
-from unit.pools.bodies import CLEANED, LEFT, app, board
+from unit.pools.bodies import CLEANED, HOOKS, LEFT, app, board
 from unit.pools.conftest import CHILD, MODES, Mode
 
 
@@ -288,6 +288,13 @@ def test_a_copy_that_a_task_has_forked_ends_when_it_comes_back(host, mode):
     if neighbour is not None:
         assert hosting.ended(neighbour) == [neighbour]
     assert [board[number] for number in (seq, *after)] == [1] * 6
+
+
+def test_a_copy_that_a_task_has_forked_ends_before_its_hooks(host, mode):
+    hosting = host(mode)
+    seq = hosting.job("fork_hooked")
+    assert hosting.ended(seq) == [seq]
+    assert board[HOOKS] == 1
 
 
 # Coroutines alone.
