@@ -336,6 +336,35 @@ def test_a_second_stop_without_grace_kills_at_once(node):
     assert node.of(Kill)
 
 
+@pytest.mark.parametrize(
+    ("task", "level", "action"), [("late", "info", "child_ended"), ("once", "error", "child_died")]
+)
+def test_a_child_that_is_killed_at_the_end_is_no_trouble_unless_its_job_fails_by_that(node, task, level, action):
+    node.deliver(task)
+    if task == "once":
+        node.step(Confirmed((Receipt(1, 1),), ()))
+    (job,) = node.jobs()
+    node.started(job)
+    node.step(Stop(0.0))
+    node.step(Died(1, (job.seq,), KILLED))
+    assert [(note.level, note.action) for note in node.of(Note)] == [(level, action)]
+    assert node.of(Note)[0].fields["running"] == ["id1"]
+
+
+def test_a_child_that_dies_of_the_end_of_its_job_is_no_trouble_of_its_own(node):
+    (job,) = node.deliver("limited")
+    node.started(job)
+    node.tick(2.0)
+    assert [note.action for note in node.of(Note)] == ["time_limit_exceeded"]
+    node.step(Died(1, (job.seq,), KILLED))
+    assert [(note.level, note.action) for note in node.of(Note)] == [("info", "child_ended")]
+
+
+def test_an_idle_child_that_dies_by_itself_is_trouble(node):
+    node.step(Died(1, (), KILLED))
+    assert [(note.level, note.action) for note in node.of(Note)] == [("error", "child_died")]
+
+
 def test_children_that_are_starting_are_killed(desk):
     node = desk()
     node.step(Stop(None))

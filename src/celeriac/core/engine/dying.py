@@ -122,6 +122,9 @@ def _note_death(state: State, child: Child, event: Died, crashed: Collection[Fli
     }
     if expected and not crashed:
         out.effects.append(Note("debug", "child_ended", "A child has ended.", fields))
+    elif child.up and _as_we_wanted(child, crashed):
+        text = "A child was ended with what ran in it, which is given back or over."
+        out.effects.append(Note("info", "child_ended", text, fields))
     elif child.up:
         out.effects.append(Note("error", "child_died", "A child died; what it ran is retried or failed.", fields))
     elif state.stopping:
@@ -129,3 +132,11 @@ def _note_death(state: State, child: Child, event: Died, crashed: Collection[Fli
     else:
         text = "A child died at its start; it is started again, with growing pauses."
         out.effects.append(Note("error", "child_start_failed", text, fields))
+
+
+def _as_we_wanted(child: Child, crashed: Collection[Flight]) -> bool:
+    """True if a child died because it was killed from here, or of the signal that was to end the job it ran; and no
+    other job fails by that."""
+    if any(flight.acked and not flight.broken for flight in crashed):
+        return False
+    return child.killed or (not child.home.shared and bool(crashed) and all(flight.broken for flight in crashed))
