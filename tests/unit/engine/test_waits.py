@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from celeriac.core.engine.effects import Interrupt, Note, Recall, Retire, Spawn
+from celeriac.core.engine.effects import Interrupt, Kill, Note, Recall, Retire, Spawn
 from celeriac.core.engine.events import Died, Resize, Resumes, Returned, Started, Stop, Waits
 from celeriac.model.policy import PoolPolicy
 
@@ -176,6 +176,40 @@ def test_nobody_stands_in_while_the_node_ends(node):
     node.step(Stop(10.0))
     node.step(Waits(1, parent.seq))
     assert not node.of(Spawn)
+
+
+@pytest.mark.parametrize("grace_s", [10.0, None])
+def test_a_node_that_ends_and_has_nothing_but_jobs_that_wait_says_so_once_and_lets_them(node, grace_s):
+    (parent,) = node.deliver("late")
+    node.step(Waits(1, parent.seq))
+    node.step(Stop(grace_s))
+    assert not node.of(Note)
+    node.tick(1.0)
+    node.step(Resumes(1, parent.seq))
+    node.tick(1.5)
+    assert not node.of(Note), "it went on"
+
+    node.step(Waits(1, parent.seq))
+    told_at = node.t + 2.0
+    while node.t < told_at:
+        node.tick_when_due()
+    (note,) = node.of(Note)
+    assert (note.level, note.action) == ("warning", "stop_waits")
+    assert note.fields == {"running": 1, "tasks": ["late"], **({"grace_left_s": 5.5} if grace_s else {})}
+    node.tick(1.0)
+    assert not node.of(Note)
+    assert not node.of(Kill)
+    node.finished(parent)
+    assert len(node.items()) == 1
+
+
+def test_a_node_that_ends_and_still_runs_something_else_says_nothing_of_jobs_that_wait(shared):
+    parent, other = shared.deliver("late", "late")
+    shared.started(other)
+    shared.step(Waits(1, parent.seq))
+    shared.step(Stop(10.0))
+    shared.tick(5.0)
+    assert not shared.of(Note)
 
 
 def test_a_pool_that_shrinks_keeps_those_that_stand_in(node):

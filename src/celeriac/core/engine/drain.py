@@ -7,10 +7,13 @@ from math import inf
 
 from celeriac.core.engine.children import kill, leave_if_empty
 from celeriac.core.engine.dispatch import not_begun, recall
-from celeriac.core.engine.effects import Exit
+from celeriac.core.engine.effects import Exit, Note
 from celeriac.core.engine.events import Now, Stop
 from celeriac.core.engine.settling import hand_back, settle_bare
 from celeriac.core.engine.state import CONFIRM_WAIT_S, Flight, Out, State
+
+_WAITS_NOTE_S = 2.0
+"""What waits for a task that runs elsewhere may well go on within this time."""
 
 
 def on_stop(state: State, event: Stop, now: Now, out: Out) -> None:
@@ -42,6 +45,7 @@ def drain(state: State, now: Now, out: Out) -> None:
             if child.flights:
                 kill(child, out)
     _empty_lines(state, out, all_of_it=state.over)
+    _tell_of_waits(state, t, out)
     if state.confirming and t < state.ends_at + CONFIRM_WAIT_S:
         return
     if any(state.lines) or any(f for c in state.children.values() for f in c.flights.values() if not f.confirming):
@@ -78,3 +82,32 @@ def _kept(line: Iterable[Flight], out: Out, *, all_of_it: bool) -> list[Flight]:
         else:
             hand_back(out, flight)
     return kept
+
+
+def _tell_of_waits(state: State, t: float, out: Out) -> None:
+    """Say once what a node is waiting for whose jobs all wait for others.
+
+    They are not cut short: whether another worker runs what they wait for is not known here, and a job that is handed
+    back sends it all once more when it runs again.
+    """
+    if state.waits_noted or state.over:
+        state.waits_note_at = inf
+        return
+    left = [child for child in state.children.values() if child.flights]
+    if not left or any(child.waits < len(child.flights) for child in left):
+        state.waits_note_at = inf
+        return
+    state.waits_note_at = min(state.waits_note_at, t + _WAITS_NOTE_S)
+    if t < state.waits_note_at:
+        return
+    state.waits_noted = True
+    state.waits_note_at = inf
+    text = (
+        "All tasks that still run wait for the results of others, and none begins here any more: if no other worker runs "
+        "those, these are given back when the grace is over."
+    )
+    flights = [flight for child in left for flight in child.flights.values()]
+    fields: dict[str, object] = {"running": len(flights), "tasks": sorted({flight.head.task for flight in flights})}
+    if state.ends_at < inf:
+        fields["grace_left_s"] = round(state.ends_at - t, 1)
+    out.effects.append(Note("warning", "stop_waits", text, fields))

@@ -290,6 +290,8 @@ class State:
         "stopping",
         "tasks",
         "unknown_noted",
+        "waits_note_at",
+        "waits_noted",
         "wake_at",
     )
 
@@ -329,6 +331,9 @@ class State:
         self.over = False
         """The grace is over."""
         self.ends_at = inf
+        self.waits_note_at = inf
+        """When to say that all that still runs waits for others, if that is so until then."""
+        self.waits_noted = False
         self.code = 0
         self.exited = False
         self.unknown_noted: dict[str, float] = {}

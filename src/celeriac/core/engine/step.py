@@ -172,5 +172,5 @@ def _next_wake(state: State) -> float | None:
         at = min(at, due.at)
     at = min(at, state.refill_at)
     if state.stopping:
-        at = min(at, state.ends_at + CONFIRM_WAIT_S if state.over else state.ends_at)
+        at = min(at, state.waits_note_at, state.ends_at + CONFIRM_WAIT_S if state.over else state.ends_at)
     return None if at == inf else at
