@@ -83,7 +83,10 @@ class chain(Signature[R], node=Chain):  # noqa: N801 - Celery's public name
         return self.node.steps
 
     def __repr__(self) -> str:
-        return " | ".join(map(repr, self.tasks)) if self._steps() else "chain()"
+        try:
+            return " | ".join(map(repr, self.tasks)) if self._steps() else "chain()"
+        except RecursionError:
+            return "chain(...)"
 
 
 class group(Signature[list[R]], node=Group):  # noqa: N801 - Celery's public name
@@ -174,7 +177,10 @@ class group(Signature[list[R]], node=Group):  # noqa: N801 - Celery's public nam
         return len(self._members())
 
     def __repr__(self) -> str:
-        return f"group([{', '.join(map(repr, self.tasks))}])"
+        try:
+            return f"group([{', '.join(map(repr, self.tasks))}])"
+        except RecursionError:
+            return "group(...)"
 
 
 def _parts(tasks: tuple[Any, ...]) -> tuple[Any, ...]:

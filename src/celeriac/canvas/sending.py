@@ -14,9 +14,9 @@ from celeriac.calling import make_follow_up
 from celeriac.canvas.handles import result_of
 from celeriac.core.prepare import check_apart
 from celeriac.core.workflow.start import Send, freeze, handle_of, options_of, starts
-from celeriac.model.canvas import Chain, Group, Leaf, Node, applied, errlinked, linked, listed, merged
+from celeriac.model.canvas import E_NESTED, Chain, Group, Leaf, Node, applied, errlinked, linked, listed, merged
 from celeriac.model.context import get_worker_run
-from celeriac.model.errors import CeleriacWarning
+from celeriac.model.errors import CeleriacWarning, EncodeError
 from celeriac.model.ids import new_id
 from celeriac.on_loops import frames_of_ours, notice, notice_send, run_beside
 from celeriac.wire.compression import compression_named
@@ -104,8 +104,11 @@ def frozen_for(node: Node, app: Celeriac, options: Mapping[str, Any]) -> Node:
     option that is wrong, anywhere in it: not when its turn comes in a worker."""
     if isinstance(node, Group) and options.get("link"):
         raise TypeError("link: a group has no result of its own that a callback could get; link to its members")
-    frozen = freeze(with_links(node, options), new_id, options.get("task_id"), app.watcher.address())
-    check(frozen)
+    try:
+        frozen = freeze(with_links(node, options), new_id, options.get("task_id"), app.watcher.address())
+        check(frozen)
+    except RecursionError:
+        raise EncodeError(E_NESTED) from None
     return frozen
 
 

@@ -11,6 +11,11 @@ from typing import Any, Union
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+E_NESTED = (
+    "callbacks within callbacks (link, link_error), or groups and chains within each other, are nested too deeply; nest "
+    "fewer, and let the last task send what follows it"
+)
+
 
 class Leaf(Struct, frozen=True):
     """One call of one task, maybe with arguments missing in front: those that an earlier result fills."""

@@ -8,6 +8,8 @@ from typing import Any
 _STEPS_MAX = 10_000
 """Looking for the culprit stops after so many parts; the error is then told without a place."""
 _DEPTH_MAX = 50
+_NESTED_SHOWN = 3
+"""So much of the place of a part that is nested too deeply is told: one argument, or one callback."""
 _KEY_SHOWN_MAX = 60
 
 
@@ -17,7 +19,8 @@ def blame(value: Any, error: BaseException, try_encode: Callable[[Any], object],
     `root` names the value itself, for example ``args``.
     """
     if isinstance(error, RecursionError):
-        return f"{root or 'the value'} contains itself or is nested too deeply for {kind}; pass flat data"
+        place, _ = _find(value, try_encode, root, _NESTED_SHOWN)
+        return f"{place or 'the value'} contains itself or is nested too deeply for {kind}; pass flat data"
     place, part = _find(value, try_encode, root)
     prefix = f"{place}: " if place else ""
     if part is None:
@@ -37,10 +40,10 @@ def _text(error: BaseException) -> str:
         return type(error).__name__
 
 
-def _find(value: Any, try_encode: Callable[[Any], object], root: str) -> tuple[str, Any]:
+def _find(value: Any, try_encode: Callable[[Any], object], root: str, depth_max: int = _DEPTH_MAX) -> tuple[str, Any]:
     """Descend into the first refused part, until a part is refused that has no refused parts."""
     place, steps = root, 0
-    for _ in range(_DEPTH_MAX):
+    for _ in range(depth_max):
         for step, child in _children(value):
             steps += 1
             if steps > _STEPS_MAX:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Union
 
-from celeriac.model.canvas import Chain, Group, Leaf, Node, applied, errlinked, linked, listed
-from celeriac.model.errors import DecodeError
+from celeriac.model.canvas import E_NESTED, Chain, Group, Leaf, Node, applied, errlinked, linked, listed
+from celeriac.model.errors import DecodeError, EncodeError
 
 KEYS = ("task", "args", "kwargs", "options", "subtask_type", "immutable")
 """Of every signature, in this order."""
@@ -30,16 +30,26 @@ _LATER = {
 
 
 def mapping_of(node: Node) -> dict[str, Any]:
-    """The mapping that stands for a node, of plain dictionaries and lists but for the user's own values."""
+    """The mapping that stands for a node, of plain dictionaries and lists but for the user's own values.
+
+    Raises EncodeError if it is nested too deeply.
+    """
+    try:
+        return _mapping_of(node)
+    except RecursionError:
+        raise EncodeError(E_NESTED) from None
+
+
+def _mapping_of(node: Node) -> dict[str, Any]:
     if isinstance(node, Leaf):
         options = dict(node.options)
         if node.links:
-            options["link"] = [mapping_of(link) for link in node.links]
+            options["link"] = [_mapping_of(link) for link in node.links]
         if node.errlinks:
-            options["link_error"] = [mapping_of(link) for link in node.errlinks]
+            options["link_error"] = [_mapping_of(link) for link in node.errlinks]
         return _mapping(node.task, list(node.args), dict(node.kwargs), options, None, node.immutable)
     kind, parts = ("chain", node.steps) if isinstance(node, Chain) else ("group", node.members)
-    tasks = {"tasks": [mapping_of(part) for part in parts]}
+    tasks = {"tasks": [_mapping_of(part) for part in parts]}
     return _mapping(f"celery.{kind}", [], tasks, dict(node.options), kind, node.immutable)
 
 

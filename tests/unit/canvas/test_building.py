@@ -289,3 +289,47 @@ def test_a_long_chain_is_built_step_by_step_in_no_time(tasks):
     for _ in range(2000):
         work |= tasks.add.s(1)
     assert len(work.tasks) == 2001
+
+
+def nested(tasks, kind, depth=3000):
+    """A signature in a signature in a signature."""
+    made = tasks.add.s(1, 1)
+    for _ in range(depth):
+        outer = tasks.add.s(1, 1)
+        if kind == "groups":
+            outer = group(made, outer)
+        else:
+            getattr(outer, kind)(made)
+        made = outer
+    return made
+
+
+@pytest.mark.parametrize("kind", ["link", "link_error", "groups"])
+def test_what_is_nested_too_deeply_is_refused_by_name(app, tasks, peek, kind):
+    deep = nested(tasks, kind)
+    ways = [
+        deep.delay,
+        deep.apply,
+        lambda: chain(tasks.add.s(1, 1), deep).delay(),
+        lambda: group(deep, deep).delay(),
+        lambda: tasks.keep.delay(deep),
+        lambda: deep["kwargs"],
+    ]
+    if kind != "groups":
+        ways.append(lambda: tasks.add.apply_async((1, 1), **{kind: deep}))
+    for way in ways:
+        with pytest.raises(EncodeError, match=r"link_error\), or groups and chains within each other, are nested too"):
+            way()
+    assert peek(app) == []
+    assert len(repr(deep)) > 0
+
+
+def test_the_part_of_a_message_that_is_nested_too_deeply_is_named(tasks):
+    loop: list = []
+    loop.append(loop)
+    with pytest.raises(
+        EncodeError, match=r'^links\["callbacks"\]\[0\] contains itself or is nested too deeply for JSON'
+    ):
+        tasks.add.apply_async((1, 1), link=tasks.add.s(loop))
+    with pytest.raises(EncodeError, match=r"^args\[1\]\[0\] contains itself or is nested too deeply"):
+        tasks.add.delay(1, loop)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from celeriac.model.canvas import Chain, Group, Leaf, Node, applied, set_immutable
+from celeriac.model.canvas import E_NESTED, Chain, Group, Leaf, Node, applied, set_immutable
+from celeriac.model.errors import EncodeError
 
 E_NEEDS_CHORD = (
     "a group followed by a task needs a chord, which comes in a later release; until then start that task yourself "
@@ -64,8 +65,16 @@ def _with_options(member: Node, options: Mapping[str, Any]) -> Node:
 def flat_members(group: Group) -> tuple[Node, ...]:
     """The members of a group, those of groups within it in their place, each with what was said of its group.
 
-    A chain of nothing but a group counts as that group; empty parts are left out.
+    A chain of nothing but a group counts as that group; empty parts are left out. Raises EncodeError if they are nested
+    too deeply.
     """
+    try:
+        return _flat_members(group)
+    except RecursionError:
+        raise EncodeError(E_NESTED) from None
+
+
+def _flat_members(group: Group) -> tuple[Node, ...]:
     found: list[Node] = []
     for member in group.members:
         node = _with_options(member, group.options) if group.options else member
@@ -76,7 +85,7 @@ def flat_members(group: Group) -> tuple[Node, ...]:
                     continue
                 node = node.steps[0]
         if isinstance(node, Group):
-            found.extend(flat_members(node))
+            found.extend(_flat_members(node))
         else:
             found.append(node)
     return tuple(found)
