@@ -197,7 +197,7 @@ def test_ending_it_leaves_no_process_and_by_request_no_file(chaos: Chaos, signum
         eventually(lambda: len(list(chaos.folder.glob("*/runs-*"))) > 3, 20)
         assert len(chaos.processes()) >= 3
         process.send_signal(signum)
-        process.communicate(timeout=20 * SCALE)
+        _, errors = process.communicate(timeout=20 * SCALE)
     finally:
         process.kill()
     eventually(lambda: not chaos.processes())
@@ -205,3 +205,15 @@ def test_ending_it_leaves_no_process_and_by_request_no_file(chaos: Chaos, signum
         return
     assert process.returncode == 130
     assert chaos.folders() == []
+    begun, ended = errors.splitlines()
+    assert begun.startswith("20,000 tasks on 2 workers of 2 (prefork)")
+    assert ended.startswith("Broken off after ")
+
+
+def test_one_is_counted_as_one(chaos: Chaos) -> None:
+    process = chaos.start("--workers", "1", "--tasks", "1", "--kill-each", "60s")
+    try:
+        _, errors = process.communicate(timeout=30 * SCALE)
+    finally:
+        process.kill()
+    assert errors.startswith("1 task on 1 worker of 2 ")

@@ -169,11 +169,16 @@ def _address(ctx: click.Context, invocation: Invocation) -> str:
 def _run(invocation: Invocation, plan: Plan, wants_json: bool) -> int:
     # As at Ctrl-C: processes and files are gone before it ends.
     before = signal.signal(signal.SIGTERM, _interrupt)
+    begun_at = time.monotonic()
     try:
         with _progress(invocation, plan, wants_json) as watch:
             outcome = run(plan, watch)
     except ChaosError as exc:
         raise Failure(str(exc), "Correct that, and try again.") from exc
+    except KeyboardInterrupt:
+        after = f"Broken off after {time.monotonic() - begun_at:.1f} s"
+        notice(invocation, f"{after}: nothing is proven. Its processes and its files are gone.")
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
     if wants_json:
@@ -192,7 +197,7 @@ def _progress(invocation: Invocation, plan: Plan, wants_json: bool) -> Iterator[
     """Shows how far it is, on standard error, where that is a terminal."""
     if not invocation.quiet and not wants_json:
         click.echo(
-            f"{plan.tasks:,} tasks on {plan.workers} workers of {plan.concurrency} ({plan.pool}), "
+            f"{_counted(plan.tasks, 'task')} on {_counted(plan.workers, 'worker')} of {plan.concurrency} ({plan.pool}), "
             f"a kill each {plan.kill_each_s:g} s, seed {plan.seed}",
             err=True,
         )
@@ -214,6 +219,10 @@ def _progress(invocation: Invocation, plan: Plan, wants_json: bool) -> Iterator[
                 bar.update(row, completed=min(progress.done, plan.tasks), kills=progress.kills)
 
         yield watch
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _console(invocation: Invocation, *, error: bool = False) -> Console:
