@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from celeriac.model.errors import BackendUnavailable
 from celeriac.model.message import Record
+from celeriac.model.shield import shield
 from celeriac.model.states import PENDING, READY_STATES
 from celeriac.model.watch import Watch
 from celeriac.worker.crossing import Call, own_copy, pass_on
@@ -67,44 +68,62 @@ class Lookout:
 
     def add(self, tickets: Sequence[Ticket]) -> None:
         """Tell these what comes. Never blocks."""
-        with self._lock:
-            known, new = self._tickets, []
-            calls: list[tuple[Ticket, Record]] = []
-            for ticket in tickets:
-                waiting = known.get(ticket.id)
-                if waiting is None:
-                    known[ticket.id] = [ticket]
-                    new.append(ticket.id)
-                    continue
-                waiting.append(ticket)
-                record = self._last.get(ticket.id)
-                if record is not None:
-                    ticket.seen = record.state
-                    if ticket.follows:
-                        calls.append((ticket, record))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="celeriac-results", daemon=True)
-                self._thread.start()
-            elif new and self._watch is not None:
-                self._watch.add(new)
+        guard = shield.mine
+        guard.enter()
+        try:
+            with self._lock:
+                calls = self._add_locked(tickets)
+        finally:
+            guard.leave()
         if calls:
             pass_on((ticket.loop, (ticket.tell, (record, None))) for ticket, record in calls)
 
+    def _add_locked(self, tickets: Sequence[Ticket]) -> list[tuple[Ticket, Record]]:
+        """Tickets that are to be told at once, and what."""
+        known, new = self._tickets, []
+        calls: list[tuple[Ticket, Record]] = []
+        for ticket in tickets:
+            waiting = known.get(ticket.id)
+            if waiting is None:
+                known[ticket.id] = [ticket]
+                new.append(ticket.id)
+                continue
+            waiting.append(ticket)
+            record = self._last.get(ticket.id)
+            if record is not None:
+                ticket.seen = record.state
+                if ticket.follows:
+                    calls.append((ticket, record))
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="celeriac-results", daemon=True)
+            self._thread.start()
+        elif new and self._watch is not None:
+            self._watch.add(new)
+        return calls
+
     def drop(self, tickets: Sequence[Ticket]) -> None:
         """Tell these nothing any more. Tickets that were told their last are gone already."""
-        with self._lock:
-            gone: list[str] = []
-            for ticket in tickets:
-                waiting = self._tickets.get(ticket.id)
-                if waiting is None or ticket not in waiting:
-                    continue
-                waiting.remove(ticket)
-                if not waiting:
-                    gone.append(ticket.id)
-                    del self._tickets[ticket.id]
-                    self._last.pop(ticket.id, None)
-            if gone and self._watch is not None:
-                self._watch.discard(gone)
+        guard = shield.mine
+        guard.enter()
+        try:
+            with self._lock:
+                self._drop_locked(tickets)
+        finally:
+            guard.leave()
+
+    def _drop_locked(self, tickets: Sequence[Ticket]) -> None:
+        gone: list[str] = []
+        for ticket in tickets:
+            waiting = self._tickets.get(ticket.id)
+            if waiting is None or ticket not in waiting:
+                continue
+            waiting.remove(ticket)
+            if not waiting:
+                gone.append(ticket.id)
+                del self._tickets[ticket.id]
+                self._last.pop(ticket.id, None)
+        if gone and self._watch is not None:
+            self._watch.discard(gone)
 
     def close(self) -> None:
         """Tell all who wait that nothing will come, and end the thread. A later `add` starts anew."""

@@ -16,9 +16,11 @@ from celeriac import Celeriac, exceptions
 from celeriac.model.errors import SoftTimeLimitExceeded
 from celeriac.model.shield import shield
 from celeriac.stores.sqlite import _Batch
+from celeriac.wire.records import RecordHead, encode_success
+from celeriac.worker.lookout import Ticket
 
 PACKAGE = Path(celeriac.__file__).parent
-ROOMS = tuple(f"{PACKAGE}/{room}/" for room in ("stores", "brokers", "backends", "worker"))
+ROOMS = (*(f"{PACKAGE}/{room}/" for room in ("stores", "brokers", "backends", "worker")), threading.__file__)
 LINES_MAX = 3000
 WAIT_S = 10
 
@@ -135,3 +137,23 @@ def test_a_wait_for_many_that_is_broken_into_at_any_line_leaves_nothing_behind(a
         assert on_another_thread(lambda: app.watcher.wait("other", 0.0) is None)
         line += 1
     assert 40 < line < LINES_MAX
+
+
+def test_asking_to_be_told_is_broken_into_at_any_line_and_others_are_told_all_the_same(app):
+    backend, lookout = app.watcher.backend(), app.watcher.lookout
+
+    def ask() -> None:
+        tickets = [Ticket("one", None, lambda *_: None), Ticket("two", None, lambda *_: None)]
+        lookout.add(tickets)
+        lookout.drop(tickets)
+
+    line = 1
+    while broken_at(line, ask):
+        told = threading.Event()
+        ticket = Ticket(f"other-{line}", None, lambda *_, told=told: told.set())
+        assert on_another_thread(lambda ticket=ticket: [lookout.add([ticket])])
+        backend.write([encode_success(RecordHead(ticket.id), None, 0.0)])
+        assert told.wait(WAIT_S)
+        lookout.close()  # it has to start anew
+        line += 1
+    assert 100 < line < LINES_MAX
