@@ -188,6 +188,35 @@ def test_crashed_tasks_are_listed_searched_revived_and_dropped(
     assert dead() == []
 
 
+def test_steps_behind_a_revived_task_are_pending_again(celeriac: Program, folder: Path):
+    chain = """
+from proj import add, app, die
+from celeriac.model.message import Bury, Settlement
+
+result = (die.si() | add.si(1, 1)).delay()
+broker = app.sender.broker()
+(delivery,) = broker.take(["celery"], 1, 0)
+broker.settle([Settlement(delivery.receipt, Bury("it died"))])
+for step in (result, result.parent):
+    app.store_state(step.id, "FAILURE", RuntimeError("it died"), None)
+print(result.parent.id, result.id)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", chain],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
+    )
+    first, last = done.stdout.split()
+    assert "RuntimeError" in celeriac("-A", "proj", "result", last).stderr
+    assert celeriac("-A", "proj", "queues", "revive", first).stdout == "Revived 1 dead letter.\n"
+    told = [json.loads(celeriac("-A", "proj", "result", one, "--json").stdout) for one in (first, last)]
+    assert [answer["state"] for answer in told] == ["PENDING", "PENDING"]
+
+
 def test_a_task_of_unknown_name_is_parked_and_its_result_says_so(celeriac: Program, worker: Any, eventually: Any):
     worker("-c", "1")
     sent = celeriac("-A", "proj", "call", "proj.ad", "-a", "[1]")

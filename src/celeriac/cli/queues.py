@@ -13,6 +13,7 @@ from celeriac.cli import as_data, fields
 from celeriac.cli.admin import missing_file, opened_admin
 from celeriac.cli.confirm import confirm
 from celeriac.cli.failure import EXIT_FAILED, EXIT_USAGE, Failure
+from celeriac.cli.followers import forget_failures
 from celeriac.cli.invocation import Invocation, again, load_app
 from celeriac.cli.letters import LETTERS_MAX, Selection, chosen, in_portions
 from celeriac.cli.verb import GlobalsAfterVerb, Verb, check_verb
@@ -198,8 +199,12 @@ def _selecting(command: Any) -> Any:
 @click.pass_obj
 def revive(invocation: Invocation, /, **words: Any) -> int:
     """Put dead letters back on their queues, their crashes forgotten. Ids can come from standard input with -."""
-    with opened_admin(load_app(invocation)) as broker:
+    app = load_app(invocation)
+    with opened_admin(app) as broker:
         ids, by_id = _ids(broker, words)
+        wanted = frozenset(ids)
+        # With the letters' own failures, those go that they have brought upon the tasks behind them.
+        forget_failures(app, [letter for letter in broker.dead(None, LETTERS_MAX) if letter.message.id in wanted])
         count = in_portions(broker.revive, ids)
     return _tell("Revived", count, ids, by_id)
 
