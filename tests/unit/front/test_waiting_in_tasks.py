@@ -104,7 +104,9 @@ def test_get_within_a_task_is_refused_only_where_it_could_block(app, div, drain,
             known.get(timeout=5)
         return known.state, known.get()
 
-    assert pool(as_they_end) == (["3.0", "division by zero"], ["waits", "resumes"])
+    ends, told = pool(as_they_end)
+    assert ends == ["3.0", "division by zero"]
+    assert told in (["waits", "resumes"], ["waits", "resumes"] * 2)  # they end together, or one after the other
     assert pool(blocks) == (["SUCCESS", 2.0], [])
 
 
