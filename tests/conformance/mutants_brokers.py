@@ -448,6 +448,23 @@ class CancelsOnlyWhatNobodyHolds(Broker):
         super().cancel([one for one in ids if one not in held], keep_s)
 
 
+@caught_by("test_a_cancelled_task_that_was_parked_is_delivered_as_cancelled_and_what_is_dead_stays")
+class LeavesTheCancelledParked(Broker):
+    def cancel(self, ids, keep_s=86400.0):
+        with self._store.lock:
+            kept = dict(self._store.dead)
+            self._store.dead.clear()
+            super().cancel(ids, keep_s)
+            self._store.dead.update(kept)
+
+
+@caught_by("test_a_cancelled_task_that_was_parked_is_delivered_as_cancelled_and_what_is_dead_stays")
+class RevivesTheDeadByCancelling(Broker):
+    def cancel(self, ids, keep_s=86400.0):
+        super().cancel(ids, keep_s)
+        self.revive(ids)
+
+
 # ---------------------------------------------------------------- bells
 
 

@@ -117,7 +117,7 @@ class MemoryBroker:
         memory_admin.pause(self._store, queue, paused)
 
     def cancel(self, ids: Sequence[str], keep_s: float = 86400.0) -> None:
-        """Mark tasks as cancelled."""
+        """Mark tasks as cancelled; their parked letters go back on their queues."""
         memory_admin.cancel(self._store, ids, keep_s)
 
     def publish_topic(self, topic: str, data: bytes) -> int:

@@ -184,9 +184,11 @@ class SqliteBroker:
         self.ring(queue)
 
     def cancel(self, ids: Sequence[str], keep_s: float = _DAY_S) -> None:
-        """Mark tasks as cancelled."""
+        """Mark tasks as cancelled; their parked letters go back on their queues."""
         self._check_open()
-        self._store.main.write(lambda conn: sqlite_admin.cancel(conn, ids, keep_s))
+        queues = self._store.main.write(lambda conn: sqlite_admin.cancel(conn, ids, keep_s))
+        for queue in set(queues):
+            self.ring(queue)
 
     # ---------------------------------------------------------------- Bus
 

@@ -124,8 +124,8 @@ class BrokerAdmin(Protocol):
         ...
 
     def cancel(self, ids: Sequence[str], keep_s: float = 86400.0) -> None:
-        """Mark tasks as cancelled: later deliveries of them carry ``cancelled=True``. Kept until `keep_s`
-        after the message left the store (or after now, when there is none)."""
+        """Mark tasks as cancelled: later deliveries of them carry ``cancelled=True``. Kept until `keep_s` after the
+        message left the store (or now, if there is none). Parked letters of theirs are ready again, to be ended."""
         ...
 
 

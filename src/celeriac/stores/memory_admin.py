@@ -88,12 +88,9 @@ def revive(store: MemoryStore, ids: Sequence[str], parked_tasks: Sequence[str]) 
         return one.held.message.id in by_id or (one.parked and one.held.message.task in tasks)
 
     with store.lock:
-        held = _dig_out(store, [key for key, one in store.dead.items() if wanted(one)])
+        held = _place_again(store, [key for key, one in store.dead.items() if wanted(one)])
         for one in held:
-            one.crashes = 0
             store.results.forget_failure(one.message.id)
-            store.place(one, None)
-        store.wake()
         return len(held)
 
 
@@ -111,6 +108,16 @@ def _dig_out(store: MemoryStore, keys: Sequence[int]) -> list[Held]:
     return [store.dead.pop(key).held for key in keys]
 
 
+def _place_again(store: MemoryStore, keys: Sequence[int]) -> list[Held]:
+    held = _dig_out(store, keys)
+    for one in held:
+        one.crashes = 0
+        store.place(one, None)
+    if held:
+        store.wake()
+    return held
+
+
 def pause(store: MemoryStore, queue: str, paused: bool) -> None:
     """Stop or resume deliveries from a queue, known or not."""
     with store.lock:
@@ -119,12 +126,14 @@ def pause(store: MemoryStore, queue: str, paused: bool) -> None:
 
 
 def cancel(store: MemoryStore, ids: Sequence[str], keep_s: float) -> None:
-    """Flag tasks as cancelled."""
+    """Flag tasks as cancelled, and put back their parked letters."""
+    by_id = frozenset(ids)
     with store.lock:
         store.expire_flags()
         until_at = store.clock.wall() + keep_s
         for task_id in ids:
             store.flags[task_id] = Flag(until_at, keep_s, store.last_key)
+        _place_again(store, [key for key, one in store.dead.items() if one.parked and one.held.message.id in by_id])
 
 
 def listen(store: MemoryStore, queues: Sequence[str]) -> MemoryBell:

@@ -116,10 +116,16 @@ def revive(conn: sqlite3.Connection, ids: Iterable[str], parked_tasks: Iterable[
     """Put dead letters back, their crashes and their failure forgotten; return the queue of each."""
     found = {row[0]: row for task_id in ids for row in _dead_rows(conn, "task_id=?", task_id)}
     found.update({row[0]: row for task in parked_tasks for row in _dead_rows(conn, "parked and task=?", task)})
+    conn.executemany(
+        "delete from result where id=? and state<>'SUCCESS'", [(task_id,) for *_, task_id in found.values()]
+    )
+    return _dig_out(conn, found.values())
+
+
+def _dig_out(conn: sqlite3.Connection, rows: Iterable[tuple[int, int, int, int, str]]) -> list[str]:
     queues: list[str] = []
-    for key, queue, rank, attempt, task_id in found.values():
+    for key, queue, rank, attempt, _ in rows:
         conn.execute("delete from dead where key=?", (key,))
-        conn.execute("delete from result where id=? and state<>'SUCCESS'", (task_id,))
         messages_sql.release(conn, key, (queue, rank, attempt, 0), 0.0)
         queues.append(messages_sql.queue_name(conn, queue))
     return queues
@@ -155,13 +161,17 @@ def pause(conn: sqlite3.Connection, queue: str, paused: bool) -> None:
     )
 
 
-def cancel(conn: sqlite3.Connection, ids: Iterable[str], keep_s: float) -> None:
-    """Flag tasks as cancelled."""
+def cancel(conn: sqlite3.Connection, ids: Sequence[str], keep_s: float) -> list[str]:
+    """Flag tasks as cancelled, and put back their parked letters; return the queue of each letter."""
     until_at = time.time() + keep_s
     conn.executemany(
         "insert or replace into cancel select ?, ?, ?, ifnull(max(key), 0) from message",
         [(task_id, until_at, keep_s) for task_id in ids],
     )
+    if not anything_parked(conn):
+        return []
+    found = {row[0]: row for task_id in ids for row in _dead_rows(conn, "parked and task_id=?", task_id)}
+    return _dig_out(conn, found.values())
 
 
 def next_due_at(conn: sqlite3.Connection, queues: Iterable[str]) -> float | None:

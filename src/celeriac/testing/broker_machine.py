@@ -153,7 +153,7 @@ class BrokerMachine(RuleBasedStateMachine):
         elif tool == "cancel" and self.model.entries:
             name = list(self.model.entries)[index % len(self.model.entries)]
             self._admin.cancel([name])
-            self.model.cancelled.add(name)
+            self.model.cancel(name)
 
     @precondition(_has_admin)
     @rule(index=_an_index, every=st.booleans())

@@ -170,6 +170,12 @@ class ReferenceBroker:
             entry.state, entry.crashes, entry.loose = "ready", 0, True
         return len(chosen)
 
+    def cancel(self, name: str) -> None:
+        """This task is cancelled; if it was parked, it is ready again."""
+        self.cancelled.add(name)
+        if self.facts.cancels and self.entries[name].state == "parked":
+            self.revive([name])
+
     def drop(self, ids: Iterable[str]) -> int:
         """Delete dead letters with these ids; how many it is."""
         chosen = set(ids) & set(self.dead())

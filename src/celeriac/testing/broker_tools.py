@@ -244,6 +244,16 @@ class Tools(BrokerBench):
         got = {delivery.message.id: delivery.cancelled for delivery in self.take_all(2)}
         assert got == {"a": self.facts.cancels, "b": False}
 
+    def test_a_cancelled_task_that_was_parked_is_delivered_as_cancelled_and_what_is_dead_stays(self) -> None:
+        self.needs(self.facts.cancels, "does not keep cancellations")
+        self.bury("parked", "other", verdict=Bury("unknown", parked=True))
+        self.bury("dead")
+        self.admin.cancel(["parked", "dead", "parked"])
+        got = self.take_one()
+        assert (got.message.id, got.cancelled) == ("parked", True)
+        self.assert_none(because="no other one was cancelled and parked")
+        assert sorted(each.message.id for each in self.admin.dead(None, 10)) == ["dead", "other"]
+
     def test_a_cancellation_is_kept_as_long_as_its_message(self) -> None:
         self.needs(self.facts.cancels, "does not keep cancellations")
         self.publish("a")

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from celeriac.canvas import group, signature
 from celeriac.controlling import Control
 from celeriac.exceptions import TaskRevokedError
 
@@ -222,6 +223,20 @@ def test_a_solo_worker_answers_while_its_task_runs_and_ends_when_told(
     assert control.shutdown(destination="w1@h", reply=True, timeout=LONG_S)
     assert worker.process.wait(15 * SCALE) == 0
     assert lines(Path("trace")) == ["begin", "end"]
+
+
+def test_the_steps_behind_a_revoked_step_of_unknown_name_are_revoked(jobs: ModuleType, start: Start) -> None:
+    start("-c", "1")
+    missing = signature("jobs.missing", app=jobs.app)
+    result = (jobs.add.s(1, 1) | missing | jobs.add.s(1) | group(jobs.add.s(1), jobs.add.s(2))).delay()
+    parked, last = result.parent.parent, result.results[1]
+    broker = jobs.app.sender.broker()
+    eventually(lambda: [letter.message.id for letter in broker.dead(None, 10)] == [parked.id])
+    parked.revoke()
+    with pytest.raises(TaskRevokedError):
+        last.get(timeout=SOON_S)
+    assert [one.state for one in (parked.parent, parked, result.parent)] == ["SUCCESS", "REVOKED", "REVOKED"]
+    assert broker.dead(None, 10) == []
 
 
 def test_revoke_with_terminate_ends_what_runs_and_stops_what_waits(
