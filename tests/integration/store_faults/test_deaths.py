@@ -256,6 +256,7 @@ def test_killing_all_producers_and_takers_at_once_loses_nothing(
     assert max(done.values()) == 1, "nothing was handed to two takers that both lived"
     assert broker._store.main.read(lambda conn: conn.execute("pragma integrity_check").fetchone()) == ("ok",)
 
+
 def test_a_subscriber_that_was_killed_is_not_counted_and_nothing_is_kept_for_it(
     broker: SqliteBroker, program: Program, eventually: Callable[..., None]
 ) -> None:
