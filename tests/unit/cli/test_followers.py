@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
 
-from celeriac import group, signature
+from celeriac import Celeriac, group, signature
 from celeriac.cli.followers import forget_failures
 from celeriac.cli.letters import LETTERS_MAX
 from celeriac.exceptions import Reject
 from celeriac.model.call import Call
 from celeriac.wire.protocol2 import encode_call
-from unit.front.conftest import app, drain, plain_environment
+from unit.front.conftest import drain, plain_environment
 
-__all__ = ["app", "drain", "plain_environment"]
+__all__ = ["drain", "plain_environment"]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def app():
+    app = Celeriac("followers", broker=f"memory://followers-{next(_numbers)}")
+    yield app
+    app.close()
 
 
 @pytest.fixture
