@@ -38,7 +38,7 @@ def fill(state: State, pool: Pool, now: Now, out: Out) -> None:
                     child.blocked = False
                 flights[flight.seq] = flight
                 flight.sent_at = t
-                if look_at < child.look_at:
+                if look_at < child.look_at:  # noqa: PLR1730 - once per job: no call
                     child.look_at = look_at
                 some_full |= len(flights) >= (child.depth if deep else child.slots)
                 if flight.once and not flight.acked:
