@@ -255,7 +255,7 @@ async def fork_async(number: int) -> int:
     await asyncio.sleep(0)
     pid = _fork(number)
     if not pid:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # back to the loop, by a way that does not ask which process runs it
         board[LEFT] += 1  # never: the copy has ended
     return pid
 

@@ -9,7 +9,7 @@ import pytest
 
 from celeriac.model.errors import EncodeError, WorkerLostError
 from celeriac.wire.frames import Done, Keep, Resumes, Waits
-from unit.pools.bodies import CLEANED, HOOKS, LEFT, app, board
+from unit.pools.bodies import CLEANED, GO, HOOKS, LEFT, app, board
 from unit.pools.conftest import CHILD, MODES, Mode
 
 
@@ -194,7 +194,7 @@ def test_when_all_that_waited_goes_on_no_more_than_the_slots_begin(host, many):
     hosting.until(lambda: len(hosting.said(Waits)) == many.slots)
     hosting.go()
     hosting.ended(*waiting)
-    board[len(board) - 7] = 0
+    board[GO] = 0
     seqs = hosting.jobs(many.slots + 2, "hold")
     hosting.begun(*seqs[: many.slots])
     hosting.pump(0.1)
