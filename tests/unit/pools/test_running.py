@@ -283,7 +283,8 @@ def test_a_copy_that_a_task_has_forked_ends_when_it_comes_back(host, mode):
     assert hosting.ended(seq) == [seq]
     after = hosting.jobs(5, "note")
     assert hosting.ended(*after) == after
-    assert board[LEFT] == 0
+    if mode.pool == "asyncio":
+        assert board[LEFT] == 0  # not even its body goes on, on a loop that it shares with others
     hosting.go()
     if neighbour is not None:
         assert hosting.ended(neighbour) == [neighbour]
