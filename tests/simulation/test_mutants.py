@@ -293,6 +293,21 @@ def forgets_when_the_budget_is_there_again(patch):
     wrap(patch, hunger, "bound", once)
 
 
+def never_asks_again_for_the_others_once_that_brought_nothing(patch):
+    tired = set()
+
+    def tires(original, state, *args):
+        original(state, *args)
+        if state.reach.probe_s:
+            tired.add(state)
+
+    def gives_up(original, state, now, total, least, surplus, hungry):
+        return min(total, least) if state in tired else original(state, now, total, least, surplus, hungry=hungry)
+
+    wrap(patch, arrive, "learn_probe", tires)
+    wrap(patch, hunger, "bound", gives_up)
+
+
 def never_starts_a_pool_on_demand(patch):
     patch.setattr(step, "awaken", nothing)
 
@@ -423,6 +438,7 @@ MUTANTS = [
     lets_a_full_pool_block_the_others,
     lets_a_full_pool_be_asked_for_ever,
     forgets_when_the_budget_is_there_again,
+    never_asks_again_for_the_others_once_that_brought_nothing,
     never_starts_a_pool_on_demand,
     runs_everything_in_the_default_pool,
     replaces_children_in_the_default_pool,

@@ -256,6 +256,116 @@ def test_a_pool_without_children_keeps_nothing(node):
     assert [release.after_s > 0 for release in released(node)] == [True]
 
 
+# ---------------------------------------------------------------- questions that brought nothing
+
+
+@pytest.fixture
+def wide(desk):
+    """Two busy children of one slot each, and a third one with room for more than is asked for at once."""
+    made = desk(pools=(PoolPolicy("prefork", 2), PoolPolicy("asyncio", 1, 500, kills=False)))
+    made.up(1, 2)
+    made.up(3, slots=500)
+    made.t += 1.0
+    fill_prefork(made)
+    return made
+
+
+def answer(node, *tasks):
+    """Deliver these; what found no room is gone at once, as if it had been quick; the pause before the next question."""
+    assert node.state.asked
+    at = node.t
+    node.step(Delivered(tuple(node.arrival(task) for task in tasks)))
+    node.step(LeaseLost(tuple(flight.receipt for flight in node.state.backlog)))
+    while not node.state.asked:
+        node.tick_when_due()
+    return node.t - at
+
+
+def fruitless(node):
+    return answer(node, *["late"] * node.state.asked)
+
+
+def test_the_pauses_between_fruitless_questions_double_up_to_a_quarter_of_a_second(wide):
+    assert [fruitless(wide) for _ in range(6)] == pytest.approx([1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 4])
+
+
+@pytest.mark.parametrize("after", [0, 1, 6])
+def test_a_question_that_brought_something_for_a_pool_with_room_is_followed_by_another_at_once(wide, after):
+    for _ in range(after):
+        fruitless(wide)
+    assert answer(wide, "await", *["late"] * (wide.state.asked - 1)) == 0
+    assert fruitless(wide) == pytest.approx(1 / 64)
+
+
+def test_where_all_there_is_has_been_seen_the_node_goes_on_asking(wide):
+    for _ in range(6):
+        fruitless(wide)
+    assert answer(wide, "late") == 0
+    assert answer(wide, "late") == 0
+
+
+def test_when_the_full_pool_has_room_again_no_pause_is_waited_for(wide):
+    (one,) = wide.state.pools["prefork"].hosts[0].flights.values()
+    for _ in range(6):
+        fruitless(wide)
+    wide.step(Delivered(tuple(wide.arrival() for _ in range(wide.state.asked))))
+    wide.step(LeaseLost(tuple(flight.receipt for flight in wide.state.backlog)))
+    assert not wide.state.asked
+    wide.finished(one, 1)
+    assert wide.asked()
+
+
+def test_pauses_are_forgotten_when_pools_had_room_for_a_while(wide):
+    for _ in range(6):
+        fruitless(wide)
+    wide.tick(1.1)
+    assert fruitless(wide) == pytest.approx(1 / 64)
+
+
+def test_a_node_that_pauses_does_not_wake_to_ask_once_it_stops(wide):
+    for _ in range(6):
+        fruitless(wide)
+    wide.step(Delivered(tuple(wide.arrival() for _ in range(wide.state.asked))))
+    wide.step(LeaseLost(tuple(flight.receipt for flight in wide.state.backlog)))
+    assert wake_at(wide.state, wide.now()) is not None
+    wide.step(Stop(None))
+    wake = wake_at(wide.state, wide.now())
+    assert wake is None or wake > wide.t + 0.25
+
+
+def test_after_questions_for_few_the_first_pause_is_shorter(node):
+    fill_prefork(node)
+    assert node.state.asked == 20
+    assert fruitless(node) == pytest.approx(20 / 256 / 64)
+
+
+def test_when_something_had_to_be_set_aside_it_is_the_budget_that_bounds_the_questions(wide):
+    for _ in range(6):
+        fruitless(wide)
+    wide.step(Delivered(tuple(wide.arrival() for _ in range(wide.state.asked))))
+    wide.step(LeaseLost(tuple(flight.receipt for flight in wide.state.backlog)[1:]))
+    while not released(wide):
+        assert not wide.state.asked
+        wide.tick_when_due()
+    assert wide.state.asked
+
+
+@pytest.mark.parametrize(("count", "within_s"), [(200, 0.2), (1000, 12.0), (3000, 40.0)])
+@pytest.mark.parametrize("slots", [4, 500])
+def test_after_long_pauses_what_is_behind_others_is_found_soon_all_the_same(desk, slots, count, within_s):
+    node = desk(pools=(PoolPolicy("prefork", 2), PoolPolicy("asyncio", 1, slots, kills=False)))
+    node.up(1, 2)
+    node.up(3, slots=slots)
+    fill_prefork(node)
+    for _ in range(12):
+        fruitless(node)
+    line = Line(node, *["late"] * count, "await")
+    began_at = node.t
+    while not node.jobs(3):
+        line.turn()
+        assert node.t - began_at < within_s
+
+
 # ---------------------------------------------------------------- tasks that must run alone
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
-from celeriac.core.engine.aside import end_seen
+from celeriac.core.engine.aside import end_seen, learn_probe
 from celeriac.core.engine.effects import Final, Note, SettleItem
 from celeriac.core.engine.events import Arrival, Delivered, Now
 from celeriac.core.engine.settling import ACK, BACK, REVOKED_FINAL, conclude, settle_arrival
@@ -22,7 +22,8 @@ _ONCE_RARE = 0.001
 
 def on_delivered(state: State, event: Delivered, now: Now, out: Out) -> None:
     """The broker gave messages: refuse what must not run, queue the rest."""
-    if state.mixed and len(event.arrivals) < state.asked:
+    ended = len(event.arrivals) < state.asked
+    if state.mixed and ended:
         end_seen(state, now)
     state.asked = 0
     if state.stopping:
@@ -59,6 +60,7 @@ def on_delivered(state: State, event: Delivered, now: Now, out: Out) -> None:
     if mixed:
         for pool in state.pools.values():
             _learn_once_mixed(state, pool, first)
+        learn_probe(state, now, first, 0 if ended else len(event.arrivals))
     elif once or state.home.once_share:
         _learn_once(state, state.home, once, len(event.arrivals), first)
 

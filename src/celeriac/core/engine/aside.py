@@ -3,6 +3,8 @@
 What the node takes may turn out to be for a pool that has no room. It is then set aside: handed back un-penalised, to be
 delivered again a while later. The number of these is budgeted. The node asks for no more messages than would be set
 aside at worst, so when the budget is used up it asks for what all pools have room for, until the budget has refilled.
+Where tasks are quick, a full pool soon runs what came for it too early: that uses no budget up, but makes many questions.
+So the pauses between those that brought nothing for a pool with room become longer.
 """
 
 from __future__ import annotations
@@ -17,6 +19,13 @@ from celeriac.model.message import Release
 
 _PROBES_PER_FILL = 4
 """While a pool is full, the node asks again when this part of the budget is there: few questions, not many small ones."""
+_PROBE_PART = 1 / 64
+_PROBE_MAX_S = 0.25
+"""While a pool is full, the first pause after a fruitless question is this part of the time in which as many messages as
+came may be set aside, the longest one this long: so a node with nothing but quick tasks for one pool asks hardly more
+often than with that pool alone, and what somebody waits for comes soon all the same."""
+_PROBE_FORGOTTEN_S = 1.0
+"""When no question was due for so long after the pause, pools have had room: the next pause is a short one again."""
 _AGAIN_MIN_S = 0.05
 _REACH_MAX_S = 16.0
 """What is behind more messages than can be set aside in this time waits for their pool, too: longer pauses would keep
@@ -40,6 +49,9 @@ def bound(state: State, now: Now, total: int, least: int, surplus: int, *, hungr
     """How many messages to ask for when all pools together have room for `total`, the fullest one for `least`, and
     `surplus` are held for which there is no room."""
     state.refill_at = inf
+    t = now.monotonic
+    if not state.asked:
+        state.reach.asked_at = t
     if not total or not any(child.up for child in state.children.values()):
         return 0
     surplus += sum(len(pool.suspects) for pool in state.pools.values())
@@ -47,11 +59,30 @@ def bound(state: State, now: Now, total: int, least: int, surplus: int, *, hungr
     if least == 0:
         most = state.policy.aside_max / 2
         probe = min(total, max(1, int(most / _PROBES_PER_FILL)))
+        # A question that is out already costs nothing more.
+        at = -inf if state.asked else state.reach.probe_at
         if budget < probe:
-            if hungry and surplus + probe <= most:
-                state.refill_at = now.monotonic + (surplus + probe - state.aside) / most
+            at = max(at, t + (surplus + probe - state.aside) / most) if surplus + probe <= most else inf
+        if budget < probe or at > t:
+            if hungry:
+                state.refill_at = at
             return 0
     return min(total, least + max(0, budget))
+
+
+def learn_probe(state: State, now: Now, first: int, before: int) -> None:
+    """Pause before the next question while a pool is full: for longer each time if all that came, from job `first` on,
+    was for such pools, and so many messages came `before` what may be behind them; none if that was all there is."""
+    reach, t = state.reach, now.monotonic
+    full = [pool.full_at >= reach.asked_at for pool in state.pools.values()]
+    if not any(full):
+        return
+    came = [bool(pool.backlog) and pool.backlog[-1].seq >= first for pool in state.pools.values()]
+    fruitless = any(came) and not any(new and not was_full for new, was_full in zip(came, full, strict=True))
+    last_s = reach.probe_s if t - reach.probe_at <= _PROBE_FORGOTTEN_S else 0.0
+    first_s = before / (state.policy.aside_max / 2) * _PROBE_PART
+    reach.probe_s = min(_PROBE_MAX_S, max(first_s, 2 * last_s)) if before and fruitless else 0.0
+    reach.probe_at = t + reach.probe_s
 
 
 def room_to_come(pool: Pool) -> int:
@@ -108,6 +139,8 @@ def _release(state: State, flight: Flight, now: Now, out: Out, *, alone: bool) -
     elif state.mixed:
         pause_s = after_s(state, now)
         state.aside -= 1
+        # From now on it is the budget that bounds the questions.
+        state.reach.probe_s, state.reach.probe_at = 0.0, -inf
     if flight.concluding:
         settle_bare(out, flight, pause_s)
     elif pause_s and not flight.acked:

@@ -45,6 +45,7 @@ def hunger(state: State, now: Now, out: Out) -> None:
             hungry = hungry or wants
         else:
             least = 0
+            pool.full_at = now.monotonic
             surplus -= room
         if idle > 0:
             idle_slots += idle

@@ -200,6 +200,7 @@ class Pool:
         "alone",
         "backlog",
         "dormant",
+        "full_at",
         "hosts",
         "name",
         "noted_at",
@@ -222,6 +223,8 @@ class Pool:
         """True until the first task wants this pool."""
         self.started_at = -inf
         """When it awoke."""
+        self.full_at = -inf
+        """When it last had no room."""
         self.hosts: list[Child] = []
         """The children that take what comes."""
         self.spares: list[Child] = []
@@ -248,6 +251,12 @@ class Reach(Struct, gc=False):
     """When something was last set aside."""
     end_at: float = -inf
     """When the broker last had less than was asked for."""
+    asked_at: float = -inf
+    """When what is out, or came last, was asked for."""
+    probe_s: float = 0.0
+    """The pause before the next question while a pool is full."""
+    probe_at: float = -inf
+    """When that pause is over."""
 
 
 class Start(NamedTuple):
