@@ -60,11 +60,15 @@ class Probe:
         self._purge = purge
         self._pid = 0
         self._reader = -1
-        if threading.active_count() == 1:
-            self._fork()
-        # Else the app's import has started threads, and a forked child could hang on their locks.
+        self._signal = 0
+        """What ended the process, if it was a signal, and not ours."""
+        self._begin()
 
-    def _fork(self) -> None:
+    def _begin(self) -> None:
+        self._pid = 0
+        if threading.active_count() > 1:
+            # The app's import has started threads, and a forked child could hang on their locks.
+            return
         self._reader, writer = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
@@ -73,32 +77,52 @@ class Probe:
         os.close(writer)
 
     def answer(self) -> Answer:
-        """Wait for it, once. Raises Failure."""
-        if not self._pid:
-            return _ask_here(self._app, self._purge)
-        try:
-            data = _read(self._reader)
-        finally:
-            self.end()
-        if not data:
+        """Wait for it, once. Raises Failure.
+
+        If the process is killed that asks, it is the machine's trouble and not the broker's: another one asks, once.
+        What the first one has purged by then is not counted.
+        """
+        reply = self._reply()
+        if reply is None and self._signal:
+            self._begin()
+            reply = self._reply()
+        if reply is None and self._signal:
+            hint = "See what kills processes here: too little memory, maybe. `celeriac report` asks again."
+            raise Failure(f"What asks the broker was killed twice, by signal {self._signal}.", hint, EXIT_UNAVAILABLE)
+        if reply is None:
             hint = "See that it runs; `celeriac report` asks again."
             raise Failure("The broker did not answer.", hint, EXIT_UNAVAILABLE)
-        reply = msgspec.json.decode(data, type=_Reply)
         if reply.answer is None:
             refusal = reply.refusal
             assert refusal is not None
             raise Failure(refusal.message, refusal.hint, refusal.exit_code)
         return reply.answer
 
-    def end(self) -> None:
-        """Leave no process behind. Idempotent."""
+    def _reply(self) -> _Reply | None:
+        """What the process says; None if it dies before it has said it, or takes too long."""
+        if not self._pid:
+            return _Reply(_ask_here(self._app, self._purge))
+        data = None
+        try:
+            data = _read(self._reader)
+        finally:
+            status = self.end()
+        self._signal = os.WTERMSIG(status) if data is not None and os.WIFSIGNALED(status) else 0
+        try:
+            return msgspec.json.decode(data or b"", type=_Reply)
+        except msgspec.DecodeError:
+            return None
+
+    def end(self) -> int:
+        """Leave no process behind; how it ended. Idempotent."""
         if self._reader < 0:
-            return
+            return 0
         os.close(self._reader)
         self._reader = -1
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
+        _, status = os.waitpid(self._pid, 0)
+        return status
 
 
 def _ask_here(app: Celeriac, purge: Sequence[str] | None) -> Answer:
@@ -149,13 +173,13 @@ def _reply_and_end(app: Celeriac, purge: Sequence[str] | None, writer: int) -> N
         os._exit(0)
 
 
-def _read(reader: int) -> bytes:
-    """All that comes until the other end closes, or nothing when it takes too long."""
+def _read(reader: int) -> bytes | None:
+    """All that comes until the other end closes, or None when it takes too long."""
     parts: list[bytes] = []
     while True:
         ready, _, _ = select.select([reader], [], [], _WAIT_MAX_S)
         if not ready:
-            return b""
+            return None
         part = os.read(reader, _BLOCK)
         if not part:
             return b"".join(parts)
