@@ -21,7 +21,7 @@ from celeriac.model.errors import (
     BrokerUnavailable,
 )
 from celeriac.model.message import Ack, Message, Record, Settlement
-from conftest import SCALE
+from integration.store_faults.conftest import SCALE
 
 Output = Callable[..., str]
 
