@@ -35,6 +35,7 @@ from celeriac.core.engine.events import (
     Stop,
 )
 from celeriac.core.engine.state import State
+from celeriac.model.message import Release
 from celeriac.testing.simulator import simulate
 from celeriac.testing.simulator_plan import MIXED_FROM
 
@@ -281,8 +282,12 @@ def lets_a_full_pool_block_the_others(patch):
 
 
 def lets_a_full_pool_be_asked_for_ever(patch):
-    patch.setattr(aside, "refill", lambda state, now: 1e6)
-    patch.setattr(aside, "after_s", lambda state, now: 0.01)
+    def endless(state, now):
+        state.aside, state.aside_at = state.policy.aside_max / 2, now.monotonic
+        return state.aside
+
+    patch.setattr(aside, "refill", endless)
+    patch.setattr(aside, "_REST_S", 0.0)
 
 
 def forgets_when_the_budget_is_there_again(patch):
@@ -294,18 +299,19 @@ def forgets_when_the_budget_is_there_again(patch):
 
 
 def never_asks_again_for_the_others_once_that_brought_nothing(patch):
-    tired = set()
-
-    def tires(original, state, *args):
-        original(state, *args)
-        if state.reach.probe_s:
-            tired.add(state)
-
     def gives_up(original, state, now, total, least, surplus, hungry):
-        return min(total, least) if state in tired else original(state, now, total, least, surplus, hungry=hungry)
+        return min(total, least) if state.rest_at > -inf else original(state, now, total, least, surplus, hungry=hungry)
 
-    wrap(patch, arrive, "learn_probe", tires)
     wrap(patch, hunger, "bound", gives_up)
+
+
+def puts_off_what_finds_no_room(patch):
+    def release(original, state, flight, now, out, *, alone):
+        before = len(out.items)
+        original(state, flight, now, out, alone=alone)
+        out.items[before:] = [msgspec.structs.replace(item, verdict=Release(0.5)) for item in out.items[before:]]
+
+    wrap(patch, aside, "_release", release)
 
 
 def never_starts_a_pool_on_demand(patch):
@@ -439,6 +445,7 @@ MUTANTS = [
     lets_a_full_pool_be_asked_for_ever,
     forgets_when_the_budget_is_there_again,
     never_asks_again_for_the_others_once_that_brought_nothing,
+    puts_off_what_finds_no_room,
     never_starts_a_pool_on_demand,
     runs_everything_in_the_default_pool,
     replaces_children_in_the_default_pool,

@@ -71,9 +71,10 @@ class EnginePolicy(Struct, frozen=True, gc=False):
     """How long a hard interrupt may take before the child is killed."""
     respawn_max_s: float = 10.0
     """Longest pause before starting a child anew that keeps dying at its start."""
-    aside_max: int = 512
-    """Several pools: so many messages a second may be handed back because their own pool is full, not more."""
-    aside_s: float = 1.0
-    """They are delivered again after this time, or longer as long as others behind them are not seen otherwise."""
+    aside_max: int = 2048
+    """Several pools: so many messages a second may be handed back because their own pool is full, not more. The node sees
+    half as many past a full pool."""
+    alone_s: float = 1.0
+    """A task that must run alone and finds no place is delivered again after this time, longer after each delivery."""
     extra_max: int = 64
     """Most children of one pool that may stand in for those whose tasks wait for results."""

@@ -129,7 +129,7 @@ class SimStore:
             row.crashes += verdict.crashed
             self._tell("buried", node=node, task=task, state=verdict.reason, flag=verdict.parked)
         else:
-            if verdict.after_s and not verdict.crashed:
+            if not verdict.crashed:
                 self._tell("aside", node=node, task=task, receipt=item.receipt, number=verdict.after_s)
             self._back(row, verdict, now)
 

@@ -343,7 +343,7 @@ class Node:
             if receipt is not None:
                 task_id = self._held.pop(receipt, None)
                 verdict = item.verdict
-                if task_id and isinstance(verdict, Release) and verdict.after_s and not verdict.crashed:
+                if task_id and isinstance(verdict, Release) and not verdict.crashed:
                     self._received.set_aside(task_id)
                 if item.confirm:
                     confirm.append(receipt)

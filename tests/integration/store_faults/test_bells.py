@@ -17,7 +17,7 @@ from celeriac.backends.sqlite import SqliteBackend
 from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.model.message import Ack, Claim, Message, Record, Settlement
 from celeriac.stores.sqlite_bells import Bells, forget_lost_databases, runtime_dir
-from integration.store_faults.conftest import SCALE
+from integration.worker.conftest import SCALE
 
 Output = Callable[..., str]
 Eventually = Callable[..., None]

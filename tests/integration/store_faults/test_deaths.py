@@ -14,7 +14,7 @@ import pytest
 
 from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.model.message import Ack, Delivery, Message, Release, Settlement
-from integration.store_faults.conftest import SCALE
+from integration.worker.conftest import SCALE
 
 Program = Callable[..., "subprocess.Popen[str]"]
 Eventually = Callable[..., None]

@@ -21,7 +21,7 @@ from celeriac.model.errors import (
     BrokerUnavailable,
 )
 from celeriac.model.message import Ack, Message, Record, Settlement
-from integration.store_faults.conftest import SCALE
+from integration.worker.conftest import SCALE
 
 Output = Callable[..., str]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import inf
 
-from celeriac.core.engine.aside import end_seen, learn_probe
 from celeriac.core.engine.effects import Final, Note, SettleItem
 from celeriac.core.engine.events import Arrival, Delivered, Now
 from celeriac.core.engine.settling import ACK, BACK, REVOKED_FINAL, conclude, settle_arrival
@@ -16,15 +15,14 @@ from celeriac.model.states import FAILURE, REVOKED
 _EXPIRED = Final(REVOKED, "TaskRevokedError", ("expired",))
 _ONCE_MEMORY = 16.0
 """About so many arrivals back the share of at-most-once tasks is remembered."""
+_PINNED_HOLD_S = 0.5
+"""With a pinned prefetch, so long is kept what finds no slot: it is wanted here, but other pools must get through."""
 _ONCE_RARE = 0.001
 """A share below this is none."""
 
 
 def on_delivered(state: State, event: Delivered, now: Now, out: Out) -> None:
     """The broker gave messages: refuse what must not run, queue the rest."""
-    ended = len(event.arrivals) < state.asked
-    if state.mixed and ended:
-        end_seen(state, now)
     state.asked = 0
     if state.stopping:
         out.items.extend(SettleItem(arrival.delivery.receipt, BACK) for arrival in event.arrivals)
@@ -33,8 +31,10 @@ def on_delivered(state: State, event: Delivered, now: Now, out: Out) -> None:
     backlog, mixed = state.home.backlog, state.mixed
     wall = now.wall
     release_at = inf
-    if mixed or not state.pinned:
+    if not state.pinned:
         release_at = now.monotonic + state.policy.hand_back_s - state.policy.overrun_s
+    elif mixed:
+        release_at = now.monotonic + _PINNED_HOLD_S
     first = seq = state.next_seq
     once = 0
     for arrival in event.arrivals:
@@ -60,7 +60,6 @@ def on_delivered(state: State, event: Delivered, now: Now, out: Out) -> None:
     if mixed:
         for pool in state.pools.values():
             _learn_once_mixed(state, pool, first)
-        learn_probe(state, now, first, 0 if ended else len(event.arrivals))
     elif once or state.home.once_share:
         _learn_once(state, state.home, once, len(event.arrivals), first)
 

@@ -36,7 +36,7 @@ def hunger(state: State, now: Now, out: Out) -> None:
                 if held * 2 < depth:
                     wants = True
         if not up:
-            room += room_to_come(pool)
+            room += room_to_come(pool, now)
         elif pool.once_share and not state.pinned:
             room = min(room, _room_for_once(idle, pool.once_share))
         if room > 0:
@@ -45,7 +45,6 @@ def hunger(state: State, now: Now, out: Out) -> None:
             hungry = hungry or wants
         else:
             least = 0
-            pool.full_at = now.monotonic
             surplus -= room
         if idle > 0:
             idle_slots += idle

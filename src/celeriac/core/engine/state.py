@@ -200,7 +200,6 @@ class Pool:
         "alone",
         "backlog",
         "dormant",
-        "full_at",
         "hosts",
         "name",
         "noted_at",
@@ -223,8 +222,6 @@ class Pool:
         """True until the first task wants this pool."""
         self.started_at = -inf
         """When it awoke."""
-        self.full_at = -inf
-        """When it last had no room."""
         self.hosts: list[Child] = []
         """The children that take what comes."""
         self.spares: list[Child] = []
@@ -239,24 +236,6 @@ class Pool:
         """Which part of the latest arrivals promises at most once, smoothed."""
         self.noted_at = -inf
         """When it was last noted that more jobs wait than others can stand in for."""
-
-
-class Reach(Struct, gc=False):
-    """How long messages are set aside, so that the node sees past them to the end of its queues."""
-
-    s: float
-    at: float = -inf
-    """When it was last changed, or began to matter."""
-    used_at: float = -inf
-    """When something was last set aside."""
-    end_at: float = -inf
-    """When the broker last had less than was asked for."""
-    asked_at: float = -inf
-    """When what is out, or came last, was asked for."""
-    probe_s: float = 0.0
-    """The pause before the next question while a pool is full."""
-    probe_at: float = -inf
-    """When that pause is over."""
 
 
 class Start(NamedTuple):
@@ -293,8 +272,8 @@ class State:
         "pinned",
         "policy",
         "pools",
-        "reach",
         "refill_at",
+        "rest_at",
         "spawns",
         "stopping",
         "tasks",
@@ -331,7 +310,8 @@ class State:
         self.aside = policy.aside_max / 2
         """How many messages may be set aside now, as of `aside_at`."""
         self.aside_at = -inf
-        self.reach = Reach(policy.aside_s)
+        self.rest_at = -inf
+        """Before this, nothing is asked for past a full pool."""
         self.refill_at = inf
         """When enough of them may be set aside again to ask for more, if that is what the node waits for."""
         self.next_seq = 1
