@@ -184,6 +184,21 @@ def test_after_something_was_set_aside_others_may_have_it_for_a_while(node):
     assert node.t - at == pytest.approx(0.2, abs=0.01)
 
 
+def test_what_was_given_back_is_not_taken_again_while_more_is_held(node):
+    fill_prefork(node)
+    node.deliver("late")
+    node.tick(0.01)
+    node.deliver("late")
+    while not node.items():
+        node.tick_when_due()
+    assert len(node.items()) == 1
+    assert node.state.asked == 0
+    at = node.t
+    while not node.state.asked:
+        node.tick_when_due()
+    assert node.t - at > 0.15
+
+
 def test_a_look_past_a_full_pool_goes_on_while_the_budget_lasts(node):
     fill_prefork(node)
     asked = []

@@ -40,14 +40,15 @@ def bound(state: State, now: Now, total: int, least: int, surplus: int, *, hungr
     budget = refill(state, now) - surplus - sum(len(pool.suspects) for pool in state.pools.values())
     if least:
         return min(total, least + max(0, int(budget)))
+    at = state.rest_at
     if surplus <= 0:
         # A new look begins with the whole budget, so that it reaches as far as it may.
         most = state.policy.aside_max / 2
-        at = max(state.rest_at, t + (most - state.aside) / most)
-        if at > t:
-            if hungry:
-                state.refill_at = at
-            return 0
+        at = max(at, t + (most - state.aside) / most)
+    if at > t:
+        if hungry:
+            state.refill_at = at
+        return 0
     # Most of it may be for the full pool: what the others have room for is no bound here.
     return max(0, int(budget))
 
