@@ -12,10 +12,9 @@ import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone, tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celeriac.canvas.making import SignsByName
-from celeriac.controlling import Control
 from celeriac.core.route import Router
 from celeriac.current import (
     get_current_task,
@@ -35,7 +34,6 @@ from celeriac.model.ports import Backend, Broker
 from celeriac.model.run import Runnable
 from celeriac.on_loops import NoticingBlock
 from celeriac.registry import TaskRegistry
-from celeriac.reporting import bugreport
 from celeriac.result import AsyncResult as Result
 from celeriac.result import ResultBase
 from celeriac.result import ResultSet as Results
@@ -51,6 +49,9 @@ from celeriac.worker.config import WorkerConfig
 from celeriac.worker.sender import Sender
 from celeriac.worker.watcher import Watcher
 from celeriac.worker_options import worker_config
+
+if TYPE_CHECKING:
+    from celeriac.controlling import Control
 
 _NO_MEANING = frozenset({"amqp", "events", "log", "control", "loader", "fixups", "tasks"})
 """Parts of Celery's app that are replaced by class there, and are no parts here."""
@@ -274,10 +275,14 @@ class Celeriac(MakesTasks, SignsByName):
     @property
     def control(self) -> Control:
         """Remote control of the workers."""
+        from celeriac.controlling import Control  # few programs ask for it
+
         return Control(self)
 
     def bugreport(self) -> str:
         """Versions and settings as text."""
+        from celeriac.reporting import bugreport  # asks for modules that are slow to load
+
         return bugreport(self)
 
     # what a worker asks for
