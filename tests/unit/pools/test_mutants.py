@@ -30,7 +30,7 @@ from unit.pools.conftest import MODES, Hosting, Mode
 _BOUND_S = 2.0
 """What hangs under a fault has failed after this time."""
 
-_TRIES = 8
+_TRIES = 40
 
 
 class Fault(Struct, frozen=True):
