@@ -199,6 +199,20 @@ def test_what_was_given_back_is_not_taken_again_while_more_is_held(node):
     assert node.t - at > 0.15
 
 
+def test_however_much_is_handed_back_the_next_look_is_a_second_away_at_most(desk):
+    node = desk(pools=BOTH, aside_max=40)
+    node.up(1, 2)
+    node.up(3, slots=20)
+    fill_prefork(node)
+    node.step(Delivered(tuple(node.arrival("late") for _ in range(500))))
+    while len(node.items()) < 500:
+        node.tick_when_due()
+    at = node.t
+    while not node.state.asked:
+        node.tick_when_due()
+    assert node.t - at < 1.1
+
+
 def test_a_look_past_a_full_pool_goes_on_while_the_budget_lasts(node):
     fill_prefork(node)
     asked = []

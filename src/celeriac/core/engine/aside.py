@@ -86,8 +86,8 @@ def _release(state: State, flight: Flight, now: Now, out: Out, *, alone: bool) -
         # It comes to the same place again, where others like it wait, too.
         pause_s = min(_ALONE_AFTER_MAX_S, state.policy.alone_s * flight.arrival.delivery.receipt.attempt)
     elif state.mixed:
-        refill(state, now)
-        state.aside -= 1
+        # Also what had room and lost it is handed back here: debts would keep the node from looking for long.
+        state.aside = max(0.0, refill(state, now) - 1)
         state.rest_at = now.monotonic + _REST_S
     if flight.concluding:
         settle_bare(out, flight, pause_s)
